@@ -1,0 +1,6 @@
+//! What one node does, as pure machines: which DaemonSets it hosts, and each Pod's life cycle. PURE.
+//!
+//! Machines take inputs and the time, and yield effects and the next deadline; the driver performs the effects, and
+//! the answers come back as inputs.
+
+pub mod pod;

@@ -1,0 +1,5 @@
+//! The object model: the table of kinds and what each kind needs: defaults, validation, patches, selectors,
+//! quantities, Tables, OpenAPI. PURE.
+
+pub mod kinds;
+pub mod status;

@@ -1,0 +1,129 @@
+//! The objects, and drafts over them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::api::kinds::Kind;
+
+/// Where an object stands. Ordered so that one kind, and within it one namespace, is a contiguous range.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Group and plural, e.g. `apps/daemonsets`, `/pods`.
+    pub resource: Arc<str>,
+    /// Empty for cluster-scoped kinds.
+    pub namespace: Arc<str>,
+    /// Object name.
+    pub name: Arc<str>,
+}
+
+/// One stored object: encoded once, shared by every reader and watcher.
+#[derive(Debug)]
+pub struct Object {
+    /// Its row in the table of kinds.
+    pub kind: &'static Kind,
+    /// Where it stands.
+    pub key: Key,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`: the store's revision that wrote it.
+    pub resource_version: u64,
+    /// `metadata.labels`, for selectors.
+    pub labels: BTreeMap<String, String>,
+    /// What field selectors may name (`Kind::fields`).
+    pub fields: Vec<(&'static str, String)>,
+    /// The whole object as JSON, with `apiVersion`, `kind` and `metadata.resourceVersion` in it.
+    pub json: Bytes,
+}
+
+/// One change of a draft, in commit order.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Revision this change made.
+    pub revision: u64,
+    /// The object before, if any.
+    pub before: Option<Arc<Object>>,
+    /// The object after; none when it was removed. A removal's last state (with the new resourceVersion) is `last`.
+    pub after: Option<Arc<Object>>,
+    /// For a removal: the object as watchers hear of it.
+    pub last: Option<Arc<Object>>,
+}
+
+/// Everything durable, as last acknowledged.
+#[derive(Debug, Default)]
+pub struct State {
+    /// All objects.
+    pub objects: BTreeMap<Key, Arc<Object>>,
+    /// The newest revision.
+    pub revision: u64,
+}
+
+/// Uncommitted changes over a state.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    base: &'a State,
+    overlay: BTreeMap<Key, Option<Arc<Object>>>,
+    revision: u64,
+    changes: Vec<Change>,
+}
+
+impl<'a> Draft<'a> {
+    /// An empty draft.
+    pub fn new(base: &'a State) -> Self {
+        Self { base, overlay: BTreeMap::new(), revision: base.revision, changes: Vec::new() }
+    }
+
+    /// The object as this draft sees it.
+    pub fn get(&self, key: &Key) -> Option<Arc<Object>> {
+        match self.overlay.get(key) {
+            Some(drafted) => drafted.clone(),
+            None => self.base.objects.get(key).cloned(),
+        }
+    }
+
+    /// The revision the next change will get.
+    pub fn next_revision(&self) -> u64 {
+        self.revision + 1
+    }
+
+    /// Writes an object whose `resource_version` is [`Self::next_revision`].
+    pub fn put(&mut self, object: Arc<Object>) {
+        self.revision += 1;
+        let before = self.get(&object.key);
+        self.overlay.insert(object.key.clone(), Some(object.clone()));
+        self.changes.push(Change { revision: self.revision, before, after: Some(object), last: None });
+    }
+
+    /// Removes an object; `last` is its final state, carrying [`Self::next_revision`].
+    pub fn remove(&mut self, key: &Key, last: Arc<Object>) {
+        self.revision += 1;
+        let before = self.get(key);
+        self.overlay.insert(key.clone(), None);
+        self.changes.push(Change { revision: self.revision, before, after: None, last: Some(last) });
+    }
+
+    /// Changes so far.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Ends the draft: its changes, and the newest revision.
+    pub fn into_changes(self) -> (Vec<Change>, u64) {
+        (self.changes, self.revision)
+    }
+}
+
+impl State {
+    /// Applies what a draft over this state made, once it is durable.
+    pub fn apply(&mut self, changes: &[Change], revision: u64) {
+        for change in changes {
+            if let Some(object) = &change.after {
+                self.objects.insert(object.key.clone(), object.clone());
+            } else if let Some(last) = &change.last {
+                self.objects.remove(&last.key);
+            }
+        }
+        self.revision = revision;
+    }
+}

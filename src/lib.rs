@@ -1,0 +1,25 @@
+//! leasehold: a node agent that decides for itself which Pods it hosts, and the coordinator endpoint
+//! through which nodes and people share objects and leases.
+//!
+//! Imports run down only:
+//! `main → driver → {server, client, containerd, volumes, logs, network, detect, store} →
+//! {agent, steward, coordinator} → {lease, placement} → {api, time}`.
+//! The rooms from `agent` down are pure: they know no tokio, HTTP, disk, clock or randomness
+//! (`tests/tidy.rs` holds them to it).
+
+pub mod agent;
+pub mod api;
+pub mod client;
+pub mod containerd;
+pub mod coordinator;
+pub mod detect;
+pub mod driver;
+pub mod lease;
+pub mod logs;
+pub mod network;
+pub mod placement;
+pub mod server;
+pub mod steward;
+pub mod store;
+pub mod time;
+pub mod volumes;

@@ -1,0 +1,3 @@
+//! args → config → telemetry → driver; nothing else.
+
+fn main() {}
