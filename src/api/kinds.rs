@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::api::status::FieldError;
+use crate::api::{defaults, fields, tables, validation};
 use crate::time::WallTime;
 
 /// One column of a Table.
@@ -67,5 +68,215 @@ impl Kind {
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.into() } else { format!("{}/{}", self.group, self.version) }
+    }
+}
+
+/// The row of a resource as paths name it, e.g. `("apps", "v1", "daemonsets")`.
+pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|row| row.group == group && row.version == version && row.plural == plural)
+}
+
+/// The row of a kind as objects name it, e.g. `("apps", "v1", "DaemonSet")`.
+pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|row| row.group == group && row.version == version && row.kind == kind)
+}
+
+/// Every kind the endpoint serves.
+pub static KINDS: &[Kind] = &[
+    Kind {
+        group: "",
+        version: "v1",
+        kind: "Namespace",
+        plural: "namespaces",
+        singular: "namespace",
+        short_names: &["ns"],
+        categories: &[],
+        namespaced: false,
+        has_status: true,
+        has_generation: false,
+        defaults: defaults::none,
+        validate: validation::none,
+        validate_update: validation::none_on_update,
+        fields: fields::namespace,
+        columns: tables::NAME_AND_AGE,
+        cells: tables::name_and_age,
+    },
+    Kind {
+        group: "",
+        version: "v1",
+        kind: "Node",
+        plural: "nodes",
+        singular: "node",
+        short_names: &["no"],
+        categories: &[],
+        namespaced: false,
+        has_status: true,
+        has_generation: false,
+        defaults: defaults::none,
+        validate: validation::none,
+        validate_update: validation::none_on_update,
+        fields: fields::node,
+        columns: tables::NAME_AND_AGE,
+        cells: tables::name_and_age,
+    },
+    Kind {
+        group: "",
+        version: "v1",
+        kind: "Pod",
+        plural: "pods",
+        singular: "pod",
+        short_names: &["po"],
+        categories: &["all"],
+        namespaced: true,
+        has_status: true,
+        has_generation: true,
+        defaults: defaults::none,
+        validate: validation::none,
+        validate_update: validation::none_on_update,
+        fields: fields::pod,
+        columns: tables::NAME_AND_AGE,
+        cells: tables::name_and_age,
+    },
+    Kind {
+        group: "",
+        version: "v1",
+        kind: "ConfigMap",
+        plural: "configmaps",
+        singular: "configmap",
+        short_names: &["cm"],
+        categories: &[],
+        namespaced: true,
+        has_status: false,
+        has_generation: false,
+        defaults: defaults::none,
+        validate: validation::none,
+        validate_update: validation::none_on_update,
+        fields: fields::none,
+        columns: tables::NAME_AND_AGE,
+        cells: tables::name_and_age,
+    },
+    Kind {
+        group: "",
+        version: "v1",
+        kind: "Secret",
+        plural: "secrets",
+        singular: "secret",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        has_status: false,
+        has_generation: false,
+        defaults: defaults::none,
+        validate: validation::none,
+        validate_update: validation::none_on_update,
+        fields: fields::secret,
+        columns: tables::NAME_AND_AGE,
+        cells: tables::name_and_age,
+    },
+    Kind {
+        group: "",
+        version: "v1",
+        kind: "Event",
+        plural: "events",
+        singular: "event",
+        short_names: &["ev"],
+        categories: &[],
+        namespaced: true,
+        has_status: false,
+        has_generation: false,
+        defaults: defaults::none,
+        validate: validation::none,
+        validate_update: validation::none_on_update,
+        fields: fields::event,
+        columns: tables::NAME_AND_AGE,
+        cells: tables::name_and_age,
+    },
+    Kind {
+        group: "",
+        version: "v1",
+        kind: "ServiceAccount",
+        plural: "serviceaccounts",
+        singular: "serviceaccount",
+        short_names: &["sa"],
+        categories: &[],
+        namespaced: true,
+        has_status: false,
+        has_generation: false,
+        defaults: defaults::none,
+        validate: validation::none,
+        validate_update: validation::none_on_update,
+        fields: fields::none,
+        columns: tables::NAME_AND_AGE,
+        cells: tables::name_and_age,
+    },
+    Kind {
+        group: "apps",
+        version: "v1",
+        kind: "DaemonSet",
+        plural: "daemonsets",
+        singular: "daemonset",
+        short_names: &["ds"],
+        categories: &["all"],
+        namespaced: true,
+        has_status: true,
+        has_generation: true,
+        defaults: defaults::none,
+        validate: validation::none,
+        validate_update: validation::none_on_update,
+        fields: fields::none,
+        columns: tables::NAME_AND_AGE,
+        cells: tables::name_and_age,
+    },
+    Kind {
+        group: "apps",
+        version: "v1",
+        kind: "ControllerRevision",
+        plural: "controllerrevisions",
+        singular: "controllerrevision",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        has_status: false,
+        has_generation: false,
+        defaults: defaults::none,
+        validate: validation::none,
+        validate_update: validation::none_on_update,
+        fields: fields::none,
+        columns: tables::NAME_AND_AGE,
+        cells: tables::name_and_age,
+    },
+    Kind {
+        group: "coordination.k8s.io",
+        version: "v1",
+        kind: "Lease",
+        plural: "leases",
+        singular: "lease",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        has_status: false,
+        has_generation: false,
+        defaults: defaults::none,
+        validate: validation::none,
+        validate_update: validation::none_on_update,
+        fields: fields::none,
+        columns: tables::NAME_AND_AGE,
+        cells: tables::name_and_age,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_found_by_its_path_and_by_its_kind() {
+        for row in KINDS {
+            let by_path = by_resource(row.group, row.version, row.plural).expect("every row has a path");
+            let by_name = by_kind(row.group, row.version, row.kind).expect("every row has a kind");
+            assert_eq!((by_path.kind, by_name.plural), (row.kind, row.plural));
+        }
+        assert!(by_resource("apps", "v1", "pods").is_none());
+        assert!(by_kind("", "v2", "Pod").is_none());
     }
 }

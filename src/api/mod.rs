@@ -1,5 +1,9 @@
 //! The object model: the table of kinds and what each kind needs: defaults, validation, patches, selectors,
 //! quantities, Tables, OpenAPI. PURE.
 
+pub mod defaults;
+pub mod fields;
 pub mod kinds;
 pub mod status;
+pub mod tables;
+pub mod validation;
