@@ -4,6 +4,7 @@
 pub mod defaults;
 pub mod fields;
 pub mod kinds;
+pub mod patch;
 pub mod status;
 pub mod tables;
 pub mod validation;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::{Value, json};
 
 use crate::api::kinds::Kind;
 
@@ -16,6 +17,18 @@ pub struct Key {
     pub namespace: Arc<str>,
     /// Object name.
     pub name: Arc<str>,
+}
+
+impl Key {
+    /// The place of an object; the namespace is ignored for cluster-scoped kinds.
+    pub fn new(kind: &Kind, namespace: &str, name: &str) -> Self {
+        let namespace = if kind.namespaced { namespace } else { "" };
+        Self {
+            resource: format!("{}/{}", kind.group, kind.plural).into(),
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
 }
 
 /// One stored object: encoded once, shared by every reader and watcher.
@@ -35,6 +48,35 @@ pub struct Object {
     pub fields: Vec<(&'static str, String)>,
     /// The whole object as JSON, with `apiVersion`, `kind` and `metadata.resourceVersion` in it.
     pub json: Bytes,
+}
+
+impl Object {
+    /// Encodes `value` as version `resource_version`, 0 for an object that was never written (a dry run).
+    pub fn encode(kind: &'static Kind, mut value: Value, resource_version: u64) -> Self {
+        value["apiVersion"] = kind.api_version().into();
+        value["kind"] = kind.kind.into();
+        if !value["metadata"].is_object() {
+            value["metadata"] = json!({});
+        }
+        let metadata = &mut value["metadata"];
+        if resource_version == 0 {
+            metadata.as_object_mut().map(|m| m.remove("resourceVersion"));
+        } else {
+            metadata["resourceVersion"] = resource_version.to_string().into();
+        }
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+        let key = Key::new(kind, text("namespace"), text("name"));
+        let uid = text("uid").to_owned();
+        let labels = metadata["labels"].as_object().into_iter().flatten();
+        let labels = labels.map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned())).collect();
+        let json = Bytes::from(value.to_string());
+        Self { kind, key, uid, resource_version, labels, fields: (kind.fields)(&value), json }
+    }
+
+    /// The object as a tree.
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.json).expect("stored objects were encoded by `encode`")
+    }
 }
 
 /// One change of a draft, in commit order.

@@ -1,0 +1,167 @@
+//! What may be asked of the endpoint, and what it answers. Bodies arrive decoded: the server parses JSON or YAML once,
+//! outside the writer, and hands over values.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::api::kinds::Kind;
+use crate::api::patch::Patch;
+use crate::coordinator::state::Object;
+
+/// One write.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The kind it is about.
+    pub kind: &'static Kind,
+    /// Namespace of the path, empty for cluster-scoped kinds.
+    pub namespace: String,
+    /// What to do.
+    pub action: Action,
+    /// Everything but the write (`dryRun=All`).
+    pub dry_run: bool,
+}
+
+impl Command {
+    /// A command that is no dry run.
+    pub fn new(kind: &'static Kind, namespace: impl Into<String>, action: Action) -> Self {
+        Self { kind, namespace: namespace.into(), action, dry_run: false }
+    }
+}
+
+/// The verb with its arguments.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// POST of a new object; its name or generateName is in the body.
+    Create {
+        /// The object.
+        body: Value,
+    },
+    /// PUT of a whole object.
+    Update {
+        /// Name of the path.
+        name: String,
+        /// Which part of the object the path names.
+        subresource: Subresource,
+        /// The object.
+        body: Value,
+    },
+    /// PATCH.
+    Patch {
+        /// Name of the path.
+        name: String,
+        /// Which part of the object the path names.
+        subresource: Subresource,
+        /// The change ([`crate::api::patch::Patch::parse`]).
+        patch: Patch,
+    },
+    /// DELETE of one object.
+    Delete {
+        /// Name of the path.
+        name: String,
+        /// From the body or the query.
+        options: DeleteOptions,
+    },
+    /// POST of `pods/NAME/binding`.
+    Bind {
+        /// Name of the path.
+        name: String,
+        /// The Binding.
+        body: Value,
+    },
+    /// Removes an object that is still at this version, and is no error when it is not: how Events end.
+    Expire {
+        /// Name of the object.
+        name: String,
+        /// The version that has become too old.
+        resource_version: u64,
+    },
+}
+
+/// The part of an object that a write may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subresource {
+    /// The object itself: all but `status` where the kind has that subresource.
+    Main,
+    /// `status`, and what upstream lets travel with it.
+    Status,
+    /// `spec.finalizers` of a Namespace.
+    Finalize,
+}
+
+/// `metav1.DeleteOptions`, as far as it concerns the commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// Seconds that a Pod's containers get to end; negative counts as 1.
+    pub grace_period_seconds: Option<i64>,
+    /// The object must have this uid.
+    pub uid: Option<String>,
+    /// The object must be at this version (opaque text, compared as such).
+    pub resource_version: Option<String>,
+    /// What becomes of dependents.
+    pub propagation: Option<Propagation>,
+}
+
+/// What becomes of the objects that a deleted object owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// They go first; the object stays, with finalizer `foregroundDeletion`, until they are gone.
+    Foreground,
+    /// They go later.
+    Background,
+    /// They stay and lose the reference; the object has finalizer `orphan` until that is done.
+    Orphan,
+}
+
+/// The answer to a command that was done.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// What happened; [`Outcome::code`] is the HTTP status.
+    pub outcome: Outcome,
+    /// The body.
+    pub body: Body,
+    /// Texts for `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// What a command did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new object (or a binding).
+    Created,
+    /// A new version.
+    Updated,
+    /// Nothing differed, so nothing was written.
+    Unchanged,
+    /// The object is gone.
+    Deleted,
+    /// The object has a deletionTimestamp and stays for now.
+    Terminating,
+}
+
+impl Outcome {
+    /// 201 or 200.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Created => 201,
+            Self::Updated | Self::Unchanged | Self::Deleted | Self::Terminating => 200,
+        }
+    }
+}
+
+/// What the wire carries back.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// The object as it stands now, or as it stood last.
+    Object(Arc<Object>),
+    /// A `metav1.Status` of success.
+    Status(Value),
+}
+
+/// The source of what cannot be computed.
+pub trait Entropy {
+    /// A fresh UUID, version 4, in lower case.
+    fn uid(&mut self) -> String;
+    /// Five characters of `bcdfghjklmnpqrstvwxz2456789`, for `generateName`.
+    fn suffix(&mut self) -> String;
+}
