@@ -1,1 +1,3 @@
-//! Effects.
+//! Owns tokio, clocks and entropy: one loop per role, performing effects and feeding their answers back as inputs.
+
+pub mod clock;

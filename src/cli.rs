@@ -1,0 +1,269 @@
+//! The command line: what the user typed. Every flag is also an environment variable `LEASEHOLD_…` and a key of a
+//! TOML file; flags win over variables, variables over the file.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+
+use crate::config::File;
+
+/// Runs Kubernetes workloads on bare-metal nodes that decide for themselves what they host.
+#[derive(Debug, Parser)]
+#[command(name = "leasehold", version, max_term_width = 120)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What to log, e.g. `info`, `debug`, `leasehold::agent=debug`.
+    #[arg(long, global = true, env = "LEASEHOLD_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+    /// How to log.
+    #[arg(long, global = true, env = "LEASEHOLD_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// TOML file with defaults for this command's flags [default: /etc/leasehold/COMMAND.toml, if it is there].
+    #[arg(long, global = true, env = "LEASEHOLD_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Shape of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a coordinator and an agent on this machine, in one process.
+    Up(Up),
+    /// Run the coordinator endpoint alone.
+    Coordinator(Coordinator),
+    /// Run this node's agent against a coordinator (or any Kubernetes API server).
+    Agent(Agent),
+    /// Work with this node's images.
+    #[command(subcommand)]
+    Image(Image),
+    /// Look at this node without a coordinator.
+    #[command(subcommand)]
+    Node(Node),
+    /// Remove from this machine everything that an agent made: containers, mounts, namespaces, cgroups, logs.
+    Reset(Reset),
+    /// Write containers' output to their log files (started by the agent).
+    #[command(hide = true)]
+    LogWriter(LogWriter),
+    /// Print the version.
+    Version,
+}
+
+/// Flags of `up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Where state is kept: DIR/coordinator, DIR/agent, DIR/kubeconfig.
+    #[arg(long, env = "LEASEHOLD_DATA_DIR", default_value = "/var/lib/leasehold", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Address of the Kubernetes API.
+    #[arg(long, env = "LEASEHOLD_LISTEN", default_value = "127.0.0.1:6443", value_name = "ADDR:PORT")]
+    pub listen: SocketAddr,
+    /// This node.
+    #[command(flatten)]
+    pub node: NodeFlags,
+}
+
+/// Flags of `coordinator`.
+#[derive(Debug, Args)]
+pub struct Coordinator {
+    /// Where state is kept.
+    #[arg(long, env = "LEASEHOLD_DATA_DIR", default_value = "/var/lib/leasehold/coordinator", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Address of the Kubernetes API.
+    #[arg(long, env = "LEASEHOLD_LISTEN", default_value = "[::]:6443", value_name = "ADDR:PORT")]
+    pub listen: SocketAddr,
+}
+
+/// Flags of `agent`.
+#[derive(Debug, Args)]
+pub struct Agent {
+    /// How to reach the coordinator, and as whom.
+    #[arg(long, env = "LEASEHOLD_KUBECONFIG", default_value = "/etc/leasehold/agent.kubeconfig", value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+    /// Steward as well, with the rights of this kubeconfig [default: do not].
+    #[arg(long, env = "LEASEHOLD_STEWARD_KUBECONFIG", value_name = "FILE")]
+    pub steward_kubeconfig: Option<PathBuf>,
+    /// Where state is kept.
+    #[arg(long, env = "LEASEHOLD_DATA_DIR", default_value = "/var/lib/leasehold/agent", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// This node.
+    #[command(flatten)]
+    pub node: NodeFlags,
+}
+
+/// Flags that describe a node.
+#[derive(Clone, Debug, Args)]
+pub struct NodeFlags {
+    /// Name of the Node [default: the host name in lower case].
+    #[arg(long, env = "LEASEHOLD_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Address of the Node [default: that of the interface with the default route].
+    #[arg(long, env = "LEASEHOLD_NODE_IP", value_name = "ADDR")]
+    pub node_ip: Option<IpAddr>,
+    /// Address of the node's own HTTPS endpoint (logs, exec, metrics).
+    #[arg(long, env = "LEASEHOLD_NODE_LISTEN", default_value = "[::]:10250", value_name = "ADDR:PORT")]
+    pub node_listen: SocketAddr,
+    /// Labels for the Node.
+    #[arg(long, env = "LEASEHOLD_NODE_LABELS", value_delimiter = ',', value_name = "KEY=VALUE,…")]
+    pub node_labels: Vec<String>,
+    /// Taints the Node registers with.
+    #[arg(long, env = "LEASEHOLD_REGISTER_WITH_TAINTS", value_delimiter = ',', value_name = "KEY=VALUE:EFFECT,…")]
+    pub register_with_taints: Vec<String>,
+    /// Most Pods this node hosts.
+    #[arg(long, env = "LEASEHOLD_MAX_PODS", default_value_t = 110, value_name = "N")]
+    pub max_pods: u32,
+    /// containerd.
+    #[command(flatten)]
+    pub containerd: ContainerdFlags,
+    /// Root of the files that labels and hardware are read from; nothing else is affected.
+    #[arg(long, env = "LEASEHOLD_SYSROOT", default_value = "/", value_name = "DIR")]
+    pub sysroot: PathBuf,
+    /// Pinned namespaces and sockets [default: /run/leasehold/CONTAINERD-NAMESPACE].
+    #[arg(long, env = "LEASEHOLD_RUNTIME_DIR", value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
+    /// Containers' logs go to DIR/pods, with links in DIR/containers.
+    #[arg(long, env = "LEASEHOLD_LOG_DIR", default_value = "/var/log", value_name = "DIR")]
+    pub log_dir: PathBuf,
+    /// Network configuration; the first file in lexical order is used.
+    #[arg(long, env = "LEASEHOLD_CNI_CONF_DIR", default_value = "/etc/cni/net.d", value_name = "DIR")]
+    pub cni_conf_dir: PathBuf,
+    /// Network plugins.
+    #[arg(long, env = "LEASEHOLD_CNI_BIN_DIR", value_delimiter = ',', default_value = "/opt/cni/bin,/usr/lib/cni", value_name = "DIR,…")]
+    pub cni_bin_dir: Vec<PathBuf>,
+    /// How long this node counts as alive without a renewal, in seconds.
+    #[arg(long, env = "LEASEHOLD_SESSION_DURATION", default_value_t = 20, value_name = "SECONDS")]
+    pub session_duration: u32,
+}
+
+/// Flags that say where containerd is.
+#[derive(Clone, Debug, Args)]
+pub struct ContainerdFlags {
+    /// containerd's socket.
+    #[arg(long, env = "LEASEHOLD_CONTAINERD_ADDRESS", default_value = "/run/containerd/containerd.sock", value_name = "SOCKET")]
+    pub containerd_address: PathBuf,
+    /// containerd namespace for everything leasehold makes.
+    #[arg(long, env = "LEASEHOLD_CONTAINERD_NAMESPACE", default_value = "leasehold", value_name = "NAME")]
+    pub containerd_namespace: String,
+}
+
+/// `image` commands.
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Load images from an OCI or Docker archive.
+    Import {
+        /// The archive.
+        #[arg(value_name = "FILE.tar")]
+        file: PathBuf,
+        /// containerd.
+        #[command(flatten)]
+        containerd: ContainerdFlags,
+    },
+    /// List the images on this node.
+    List {
+        /// Output format.
+        #[arg(long, short, default_value = "table")]
+        output: Output,
+        /// containerd.
+        #[command(flatten)]
+        containerd: ContainerdFlags,
+    },
+    /// Pull an image from its registry.
+    Pull {
+        /// E.g. `registry.example/prometheus/node-exporter:v1.9.1`.
+        #[arg(value_name = "REF")]
+        reference: String,
+        /// containerd.
+        #[command(flatten)]
+        containerd: ContainerdFlags,
+    },
+    /// Remove an image.
+    Remove {
+        /// As `list` shows it.
+        #[arg(value_name = "REF")]
+        reference: String,
+        /// containerd.
+        #[command(flatten)]
+        containerd: ContainerdFlags,
+    },
+}
+
+/// `node` commands.
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// Print the labels and hardware an agent would report.
+    Facts {
+        /// Root of the files that facts are read from.
+        #[arg(long, env = "LEASEHOLD_SYSROOT", default_value = "/", value_name = "DIR")]
+        sysroot: PathBuf,
+        /// Output format.
+        #[arg(long, short, default_value = "table")]
+        output: Output,
+    },
+}
+
+/// Flags of `reset`.
+#[derive(Debug, Args)]
+pub struct Reset {
+    /// The data directory of `up` or `agent`; it is removed as well.
+    #[arg(long, env = "LEASEHOLD_DATA_DIR", default_value = "/var/lib/leasehold", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Pinned namespaces and sockets [default: /run/leasehold/CONTAINERD-NAMESPACE].
+    #[arg(long, env = "LEASEHOLD_RUNTIME_DIR", value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
+    /// Where the containers' logs are.
+    #[arg(long, env = "LEASEHOLD_LOG_DIR", default_value = "/var/log", value_name = "DIR")]
+    pub log_dir: PathBuf,
+    /// containerd.
+    #[command(flatten)]
+    pub containerd: ContainerdFlags,
+    /// Keep the data directory and the images; remove only what runs.
+    #[arg(long)]
+    pub keep_data: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// Flags of `log-writer`.
+#[derive(Debug, Args)]
+pub struct LogWriter {
+    /// The agent's runtime directory.
+    #[arg(long, value_name = "DIR")]
+    pub runtime_dir: PathBuf,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns for people.
+    Table,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// Reads arguments, environment and configuration file. Help and usage errors end the program as clap does.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Cli> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let first = Cli::command().ignore_errors(true).get_matches_from(&args);
+    let Some(name) = first.subcommand_name().map(str::to_owned) else {
+        return Ok(Cli::parse_from(args));
+    };
+    let explicit = first.get_one::<PathBuf>("config").cloned();
+    let file = File::read(explicit.as_deref(), &name)?;
+    let command = file.defaults_for(Cli::command(), &name)?;
+    Cli::from_arg_matches(&command.get_matches_from(args)).context("reading the command line")
+}
