@@ -79,7 +79,12 @@ pub struct Up {
 #[derive(Debug, Args)]
 pub struct Coordinator {
     /// Where state is kept.
-    #[arg(long, env = "LEASEHOLD_DATA_DIR", default_value = "/var/lib/leasehold/coordinator", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "LEASEHOLD_DATA_DIR",
+        default_value = "/var/lib/leasehold/coordinator",
+        value_name = "DIR"
+    )]
     pub data_dir: PathBuf,
     /// Address of the Kubernetes API.
     #[arg(long, env = "LEASEHOLD_LISTEN", default_value = "[::]:6443", value_name = "ADDR:PORT")]
@@ -90,7 +95,12 @@ pub struct Coordinator {
 #[derive(Debug, Args)]
 pub struct Agent {
     /// How to reach the coordinator, and as whom.
-    #[arg(long, env = "LEASEHOLD_KUBECONFIG", default_value = "/etc/leasehold/agent.kubeconfig", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "LEASEHOLD_KUBECONFIG",
+        default_value = "/etc/leasehold/agent.kubeconfig",
+        value_name = "FILE"
+    )]
     pub kubeconfig: PathBuf,
     /// Steward as well, with the rights of this kubeconfig [default: do not].
     #[arg(long, env = "LEASEHOLD_STEWARD_KUBECONFIG", value_name = "FILE")]
@@ -119,7 +129,12 @@ pub struct NodeFlags {
     #[arg(long, env = "LEASEHOLD_NODE_LABELS", value_delimiter = ',', value_name = "KEY=VALUE,…")]
     pub node_labels: Vec<String>,
     /// Taints the Node registers with.
-    #[arg(long, env = "LEASEHOLD_REGISTER_WITH_TAINTS", value_delimiter = ',', value_name = "KEY=VALUE:EFFECT,…")]
+    #[arg(
+        long,
+        env = "LEASEHOLD_REGISTER_WITH_TAINTS",
+        value_delimiter = ',',
+        value_name = "KEY=VALUE:EFFECT,…"
+    )]
     pub register_with_taints: Vec<String>,
     /// Most Pods this node hosts.
     #[arg(long, env = "LEASEHOLD_MAX_PODS", default_value_t = 110, value_name = "N")]
@@ -140,7 +155,13 @@ pub struct NodeFlags {
     #[arg(long, env = "LEASEHOLD_CNI_CONF_DIR", default_value = "/etc/cni/net.d", value_name = "DIR")]
     pub cni_conf_dir: PathBuf,
     /// Network plugins.
-    #[arg(long, env = "LEASEHOLD_CNI_BIN_DIR", value_delimiter = ',', default_value = "/opt/cni/bin,/usr/lib/cni", value_name = "DIR,…")]
+    #[arg(
+        long,
+        env = "LEASEHOLD_CNI_BIN_DIR",
+        value_delimiter = ',',
+        default_value = "/opt/cni/bin,/usr/lib/cni",
+        value_name = "DIR,…"
+    )]
     pub cni_bin_dir: Vec<PathBuf>,
     /// How long this node counts as alive without a renewal, in seconds.
     #[arg(long, env = "LEASEHOLD_SESSION_DURATION", default_value_t = 20, value_name = "SECONDS")]
@@ -151,7 +172,12 @@ pub struct NodeFlags {
 #[derive(Clone, Debug, Args)]
 pub struct ContainerdFlags {
     /// containerd's socket.
-    #[arg(long, env = "LEASEHOLD_CONTAINERD_ADDRESS", default_value = "/run/containerd/containerd.sock", value_name = "SOCKET")]
+    #[arg(
+        long,
+        env = "LEASEHOLD_CONTAINERD_ADDRESS",
+        default_value = "/run/containerd/containerd.sock",
+        value_name = "SOCKET"
+    )]
     pub containerd_address: PathBuf,
     /// containerd namespace for everything leasehold makes.
     #[arg(long, env = "LEASEHOLD_CONTAINERD_NAMESPACE", default_value = "leasehold", value_name = "NAME")]

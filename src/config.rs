@@ -17,13 +17,16 @@ pub struct File {
 impl File {
     /// Reads `explicit`, or the command's own file if it is there.
     pub fn read(explicit: Option<&Path>, command: &str) -> anyhow::Result<Self> {
-        let path = explicit.map_or_else(|| Path::new(DIRECTORY).join(format!("{command}.toml")), Path::to_owned);
+        let path =
+            explicit.map_or_else(|| Path::new(DIRECTORY).join(format!("{command}.toml")), Path::to_owned);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && explicit.is_none() => {
                 return Ok(Self::default());
             }
-            Err(error) => return Err(error).with_context(|| format!("configuration file {}", path.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("configuration file {}", path.display()));
+            }
         };
         let values = text.parse().with_context(|| format!("configuration file {}", path.display()))?;
         Ok(Self { path, values })
@@ -36,7 +39,8 @@ impl File {
         };
         let mut defaults = Vec::new();
         for (key, value) in &self.values {
-            let flag = subcommand.get_arguments().chain(root.get_arguments()).find(|a| a.get_long() == Some(key));
+            let flag =
+                subcommand.get_arguments().chain(root.get_arguments()).find(|a| a.get_long() == Some(key));
             let Some(flag) = flag.filter(|_| key != "config") else {
                 let mut known: Vec<_> = subcommand.get_arguments().filter_map(clap::Arg::get_long).collect();
                 known.sort_unstable();
@@ -116,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_table_reads_as_pairs() {
-        let command = file("[node-labels]\nrack = \"a\"\nzone = \"b\"").defaults_for(command(), "up").expect("known");
+        let command =
+            file("[node-labels]\nrack = \"a\"\nzone = \"b\"").defaults_for(command(), "up").expect("known");
         let matches = command.try_get_matches_from(["leasehold", "up"]).expect("parses");
         let labels: Vec<&String> =
             matches.subcommand_matches("up").expect("up").get_many("node_labels").expect("set").collect();

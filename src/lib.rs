@@ -9,7 +9,9 @@
 
 pub mod agent;
 pub mod api;
+pub mod cli;
 pub mod client;
+pub mod config;
 pub mod containerd;
 pub mod coordinator;
 pub mod detect;
@@ -21,5 +23,6 @@ pub mod placement;
 pub mod server;
 pub mod steward;
 pub mod store;
+pub mod telemetry;
 pub mod time;
 pub mod volumes;
