@@ -1,0 +1,9 @@
+//! What the integration tests share: a private containerd and container images made without network.
+
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test crate uses its part of this module")]
+
+mod containerd;
+mod image;
+
+pub use containerd::{Containerd, unique};
+pub use image::{TestImage, digest_of};
