@@ -4,7 +4,9 @@
 pub mod defaults;
 pub mod fields;
 pub mod kinds;
+pub mod names;
 pub mod patch;
+pub mod quantity;
 pub mod status;
 pub mod tables;
 pub mod validation;

@@ -9,17 +9,17 @@ const YEAR: i64 = 365 * DAY;
 /// skew into the future counts as `0s`, more is `<invalid>`.
 pub fn human_duration(seconds: i64) -> String {
     match seconds {
-        ..-1 => "<invalid>".into(),
+        ..=-2 => "<invalid>".into(),
         -1 => "0s".into(),
-        ..120 => format!("{seconds}s"),
-        ..600 => two(seconds, MINUTE, "m", 1, "s"),
-        ..10_800 => format!("{}m", seconds / MINUTE),
-        ..28_800 => two(seconds, HOUR, "h", MINUTE, "m"),
-        ..172_800 => format!("{}h", seconds / HOUR),
-        ..691_200 => two(seconds, DAY, "d", HOUR, "h"),
-        ..63_072_000 => format!("{}d", seconds / DAY),
-        ..252_288_000 => two(seconds, YEAR, "y", DAY, "d"),
-        _ => format!("{}y", seconds / YEAR),
+        0..120 => format!("{seconds}s"),
+        120..600 => two(seconds, MINUTE, "m", 1, "s"),
+        600..10_800 => format!("{}m", seconds / MINUTE),
+        10_800..28_800 => two(seconds, HOUR, "h", MINUTE, "m"),
+        28_800..172_800 => format!("{}h", seconds / HOUR),
+        172_800..691_200 => two(seconds, DAY, "d", HOUR, "h"),
+        691_200..63_072_000 => format!("{}d", seconds / DAY),
+        63_072_000..252_288_000 => two(seconds, YEAR, "y", DAY, "d"),
+        252_288_000.. => format!("{}y", seconds / YEAR),
     }
 }
 

@@ -47,5 +47,5 @@ fn age(object: &Value, now: WallTime) -> String {
 /// How long ago `timestamp` (RFC 3339) was, or `<unknown>`.
 fn since(timestamp: &str, now: WallTime) -> String {
     WallTime::parse(timestamp)
-        .map_or_else(|| "<unknown>".into(), |then| human_duration(now.0.as_second() - then.0.as_second()))
+        .map_or_else(|| "<unknown>".into(), |then| human_duration(now.0.duration_since(then.0).as_secs()))
 }
