@@ -6,8 +6,10 @@
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A reading of the holder's own monotonic clock: time since boot, suspend included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Instant(Duration);
 
 impl Instant {
@@ -42,7 +44,7 @@ impl Sub<Duration> for Instant {
 }
 
 /// A wall-clock reading: written into objects for people, never compared with another machine's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WallTime(pub jiff::Timestamp);
 
 impl WallTime {

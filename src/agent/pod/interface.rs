@@ -1,18 +1,17 @@
-//! One Pod's life on this node, from admission to the last trace gone. PURE.
-//!
-//! [`Effect`]s are wishes; state changes when their answer comes back as an [`Input`]. Every effect is answered by
-//! exactly one input (named at the effect), except `WriteStatus`, `Record` and `Signal`, which need none: what they
-//! cause is seen on the watch or as [`Input::ContainerExited`].
+//! What a Pod's machine hears and what it wants done: its contract with the driver.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use serde::{Deserialize, Serialize};
 
+use super::record::PodRecord;
 use crate::time::WallTime;
 
-/// Names one run of one container: `attempt` counts from 0 and never repeats within a Pod UID.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Names one run of one container. `attempt` counts from 0, is the restart count while the run is the newest, names
+/// the log file, and never names two runs within a Pod UID: an attempt that came to nothing is made again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ContainerRef {
     /// Container name from the Pod spec (init, main).
     pub name: String,
@@ -20,12 +19,21 @@ pub struct ContainerRef {
     pub attempt: u32,
 }
 
+/// The node a Pod lives on, as far as its Pods' machines need to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// `/proc/sys/kernel/random/boot_id`: what a record of another boot says of sandbox and deadlines is void.
+    pub boot_id: String,
+    /// Node addresses for `hostIP` and `hostIPs`, at most one of each family, the first is the node's own.
+    pub ips: Vec<String>,
+}
+
 /// What the node knows of a container it made, as containerd reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedContainer {
     /// Which run this is.
     pub run: ContainerRef,
-    /// containerd container id: `<pod uid>-<container name>-<attempt>` hashed when over 76 bytes.
+    /// containerd container id, see [`super::container_id`].
     pub id: String,
     /// Image reference as in the Pod spec.
     pub image: String,
@@ -47,12 +55,17 @@ pub enum ObservedState {
         /// When it was started.
         started_at: WallTime,
     },
-    /// Its process has ended, or its task is gone (then `exit` is [`Exit::UNKNOWN_CODE`]).
+    /// Its process has ended, and the end is known.
     Exited {
         /// When it was started, where known.
         started_at: Option<WallTime>,
         /// How it ended.
         exit: Exit,
+    },
+    /// Its task is gone (reboot, shim killed) and nobody saw how it ended.
+    Lost {
+        /// When it was started, where known.
+        started_at: Option<WallTime>,
     },
 }
 
@@ -69,13 +82,19 @@ pub struct Exit {
     pub message: String,
 }
 
-impl Exit {
-    /// The code given to a container whose end nobody saw, as the kubelet's.
-    pub const UNKNOWN_CODE: i32 = 137;
+/// When an image is fetched from its registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// Ask the registry each time; what is here already is not fetched again.
+    Always,
+    /// Fetch it when it is not here.
+    IfNotPresent,
+    /// Use what is here.
+    Never,
 }
 
 /// Why an image could not be had; the name is the waiting reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImageFailure {
     /// The pull failed.
     ErrImagePull,
@@ -85,25 +104,39 @@ pub enum ImageFailure {
     InvalidImageName,
 }
 
-/// Why a container could not be started; the name is the waiting reason.
+/// A pull that was just done, for the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pull {
+    /// Time the transfer took.
+    pub took: Duration,
+    /// The same with the time spent waiting for other pulls.
+    pub waited: Duration,
+    /// Compressed size of the image.
+    pub size_bytes: u64,
+}
+
+/// Why a container could not be started; the name is the waiting reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StartFailure {
     /// A ConfigMap, Secret, key or field its environment names is not there, or runAsNonRoot is violated.
     CreateContainerConfigError,
     /// containerd refused to make it.
     CreateContainerError,
-    /// The runtime could not start it (reason `RunContainerError`; terminated with `StartError`, code 128).
+    /// It was made and could not be run (e.g. no such command): it counts as a run that ended with code 128, reason
+    /// `StartError`.
     RunContainerError,
 }
 
 /// What may happen to a Pod on its node.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The object is new or changed (labels, deletion timestamp, annotations). Always the same UID.
+    /// The object is new or changed (labels, deletion timestamp, annotations, images). Always the same UID.
     PodChanged(Arc<Pod>),
     /// The object is gone from the coordinator (force deletion): kill at once, clean up.
     PodGone,
-    /// All containers of this Pod as containerd has them now: at start, and after containerd's return.
+    /// All containers of this Pod as containerd has them now: the first input of every machine (empty for a new Pod;
+    /// nothing is wished for before it), and after containerd's return. It settles every unanswered `StartContainer`
+    /// and `RemoveContainer`: none of this Pod is in flight while the list is taken, and no answer follows it.
     Observed(Vec<ObservedContainer>),
     /// Cgroup, namespaces, network and directories are there.
     SandboxReady {
@@ -122,14 +155,21 @@ pub enum Input {
         /// Which, and why.
         message: String,
     },
+    /// The image has to be pulled, and the pull begins (event `Pulling`). A notice on the way to the answer.
+    ImagePulling {
+        /// Container name.
+        container: String,
+    },
     /// The image of this container is here, unpacked.
     ImageReady {
         /// Container name.
         container: String,
         /// For `imageID`.
         image_id: String,
-        /// Set when it was pulled just now (event `Pulled` says how long it took), none when it was present.
-        pulled_in: Option<Duration>,
+        /// `StopSignal` of the image's configuration, e.g. `SIGQUIT` or `3`.
+        stop_signal: Option<String>,
+        /// Set when it was pulled just now, none when it was present.
+        pulled: Option<Pull>,
     },
     /// It is not.
     ImageFailed {
@@ -172,6 +212,13 @@ pub enum Input {
         /// Which run.
         run: ContainerRef,
     },
+    /// They are not; tried again with back-off.
+    ContainerStuck {
+        /// Which run.
+        run: ContainerRef,
+        /// For people.
+        message: String,
+    },
     /// Nothing of the Pod is left on the node but its record.
     SandboxGone,
     /// Something could not be removed; tried again with back-off.
@@ -179,37 +226,51 @@ pub enum Input {
         /// What, and why.
         message: String,
     },
-    /// containerd cannot be reached; running containers are believed to run on.
+    /// A ConfigMap, Secret or image that this Pod names has come or changed: volumes are refreshed, and what failed is
+    /// tried again now.
+    SourcesChanged,
+    /// containerd cannot be reached; running containers are believed to run on. `Observed` ends it.
     RuntimeDown,
     /// A deadline has passed. Spurious ones are harmless.
     Timer,
 }
 
-/// What a Pod's machine wants done.
+/// What a Pod's machine wants done, in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
+    /// Put this on disk before the effects that follow are performed: persist, then speak.
+    Persist(Box<PodRecord>),
     /// Make cgroup, pinned namespaces, network and directories (idempotent). → `SandboxReady | SandboxFailed`
     MakeSandbox,
     /// Mount or refresh all volumes (idempotent). → `VolumesReady | VolumesFailed`
     MountVolumes,
-    /// Have the image here by pull policy. → `ImageReady | ImageFailed`
+    /// Have the image here by pull policy. → (`ImagePulling`) `ImageReady | ImageFailed`
     EnsureImage {
         /// Container name.
         container: String,
+        /// Reference as in the Pod spec.
+        image: String,
+        /// When to pull.
+        policy: PullPolicy,
     },
     /// Make and start one container. → `ContainerStarted | ContainerStartFailed`
     StartContainer {
         /// Which run.
         run: ContainerRef,
+        /// `image_id` of the image's last `ImageReady`.
+        image_id: String,
+        /// Pod IPs, for the environment.
+        ips: Vec<String>,
     },
-    /// Send a signal to the container's first process (`SIGTERM`, `SIGKILL` = to all of its processes).
+    /// Send a signal to the container's first process; `SIGKILL` to all of its processes. What it causes is seen as
+    /// [`Input::ContainerExited`].
     Signal {
         /// Which run.
         run: ContainerRef,
         /// Signal number.
         signal: i32,
     },
-    /// Remove a run that has exited: task, snapshot, record. → `ContainerRemoved`
+    /// Remove a run that has exited or was never started: task, snapshot, record. → `ContainerRemoved | ContainerStuck`
     RemoveContainer {
         /// Which run.
         run: ContainerRef,
@@ -224,12 +285,12 @@ pub enum Effect {
         warning: bool,
         /// E.g. `Started`, `BackOff`, `FailedMount`.
         reason: &'static str,
-        /// Container it is about, if any (`involvedObject.fieldPath`).
-        container: Option<String>,
+        /// `involvedObject.fieldPath` of the container it is about, e.g. `spec.containers{web}`.
+        field_path: Option<String>,
         /// For people.
         message: String,
     },
     /// Nothing is left on the node: delete the object (grace 0, uid precondition) if it still stands with a deletion
-    /// timestamp, and forget the machine.
+    /// timestamp, remove the record, and forget the machine.
     Finished,
 }

@@ -1,0 +1,51 @@
+//! One Pod's life on this node, from admission to the last trace gone. PURE.
+//!
+//! [`Effect`]s are wishes; state changes when their answer comes back as an [`Input`]. Every effect is answered by
+//! exactly one input (named at the effect), except `Persist`, `WriteStatus`, `Record`, `Signal` and `Finished`, which
+//! need none. What must survive the agent is a [`PodRecord`].
+
+mod interface;
+mod record;
+mod retry;
+
+pub use interface::{
+    ContainerRef, Effect, Exit, Host, ImageFailure, Input, ObservedContainer, ObservedState, Pull,
+    PullPolicy, StartFailure,
+};
+pub use record::PodRecord;
+
+use sha2::{Digest, Sha256};
+
+/// The longest identifier containerd accepts, in bytes.
+const CONTAINER_ID_BYTES_MAX: usize = 76;
+
+/// The containerd id of one run: `<pod uid>-<container name>-<attempt>`. Where that is longer than containerd allows
+/// (76 bytes), it is cut and ends in 16 hex digits of the whole's SHA-256, so that it stays unique and stable.
+pub fn container_id(pod_uid: &str, container: &str, attempt: u32) -> String {
+    let whole = format!("{pod_uid}-{container}-{attempt}");
+    if whole.len() <= CONTAINER_ID_BYTES_MAX {
+        return whole;
+    }
+    let tail: String =
+        Sha256::digest(&whole).iter().take(8).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    let mut head = CONTAINER_ID_BYTES_MAX - tail.len() - 1;
+    while !whole.is_char_boundary(head) {
+        head -= 1;
+    }
+    format!("{}-{tail}", whole[..head].trim_end_matches(['-', '.', '_']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_id_is_readable_when_short_and_hashed_when_long() {
+        let uid = "0b3cf6c2-6a0b-4d2e-9f39-0b8f2b6a5d10";
+        assert_eq!(container_id(uid, "web", 3), format!("{uid}-web-3"));
+        let long = container_id(uid, &"x".repeat(63), 0);
+        assert!(long.len() <= 76 && long.starts_with(uid), "{long}");
+        assert_ne!(long, container_id(uid, &"x".repeat(63), 1));
+        assert_eq!(long, container_id(uid, &"x".repeat(63), 0));
+    }
+}
