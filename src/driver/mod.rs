@@ -1,3 +1,4 @@
 //! Owns tokio, clocks and entropy: one loop per role, performing effects and feeding their answers back as inputs.
 
 pub mod clock;
+pub mod recorder;
