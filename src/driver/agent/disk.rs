@@ -57,15 +57,25 @@ impl Disk {
     }
 
     /// Writes `value` as JSON to `file` (relative), 0600, making its directory.
-    pub(super) fn put<T: Serialize>(&self, file: &Path, value: &T, durability: Durability) -> Result<(), DiskError> {
+    pub(super) fn put<T: Serialize>(
+        &self,
+        file: &Path,
+        value: &T,
+        durability: Durability,
+    ) -> Result<(), DiskError> {
         let path = self.root.join(file);
-        let bytes = serde_json::to_vec(value)
-            .map_err(|source| DiskError::Content { path: path.clone(), source })?;
+        let bytes =
+            serde_json::to_vec(value).map_err(|source| DiskError::Content { path: path.clone(), source })?;
         self.put_bytes(file, &bytes, durability)
     }
 
     /// Writes bytes, as [`Self::put`].
-    pub(super) fn put_bytes(&self, file: &Path, bytes: &[u8], durability: Durability) -> Result<(), DiskError> {
+    pub(super) fn put_bytes(
+        &self,
+        file: &Path,
+        bytes: &[u8],
+        durability: Durability,
+    ) -> Result<(), DiskError> {
         let path = self.root.join(file);
         let parent = path.parent().unwrap_or(&self.root);
         make_dir(parent)?;

@@ -1,0 +1,120 @@
+//! What the node tells the coordinator about its Pods: that they exist, how they are, that they are gone.
+
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+/// Annotation with the UID that names the Pod on its node. It differs from the object's UID where the coordinator
+/// gives UIDs itself, because the node had the Pod running before it could ask.
+pub(super) const UID_ANNOTATION: &str = "leasehold.dev/uid";
+
+/// Fields of a Pod's status that its node owns; absent ones are cleared.
+const OWNED: [&str; 13] = [
+    "phase",
+    "reason",
+    "message",
+    "conditions",
+    "hostIP",
+    "hostIPs",
+    "podIP",
+    "podIPs",
+    "startTime",
+    "initContainerStatuses",
+    "containerStatuses",
+    "qosClass",
+    "observedGeneration",
+];
+
+/// How a write ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Done; the object as the coordinator has it now, where it answers with one.
+    Done(Option<Box<Pod>>),
+    /// There is another object of this name.
+    Taken,
+    /// There is no such object (any more).
+    Absent,
+    /// The coordinator says no, and will go on saying so.
+    Refused(String),
+    /// No answer, or one that says "later".
+    Later(String),
+}
+
+impl Outcome {
+    fn of(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => match status.code {
+                404 => Self::Absent,
+                409 if status.reason == "AlreadyExists" => Self::Taken,
+                // Another UID stands under this name: ours is gone.
+                409 => Self::Absent,
+                400..=428 | 430..=499 => Self::Refused(status.message.clone()),
+                _ => Self::Later(status.message.clone()),
+            },
+            other => Self::Later(other.to_string()),
+        }
+    }
+}
+
+/// Makes the object of a Pod that this node has already taken on.
+pub(super) async fn create(client: Client, pod: &Pod) -> Outcome {
+    let mut body = pod.clone();
+    body.status = None;
+    body.metadata.resource_version = None;
+    body.metadata.creation_timestamp = None;
+    body.metadata.generation = None;
+    body.metadata.deletion_timestamp = None;
+    body.metadata.deletion_grace_period_seconds = None;
+    if let Some(uid) = body.metadata.uid.take() {
+        body.metadata.annotations.get_or_insert_default().insert(UID_ANNOTATION.into(), uid);
+    }
+    match pods(client, pod).create(&PostParams::default(), &body).await {
+        Ok(made) => Outcome::Done(Some(Box::new(made))),
+        Err(error) => Outcome::of(error),
+    }
+}
+
+/// Reads the object that stands under this Pod's name.
+pub(super) async fn read(client: Client, pod: &Pod) -> Outcome {
+    match pods(client, pod).get(name(pod)).await {
+        Ok(found) => Outcome::Done(Some(Box::new(found))),
+        Err(error) => Outcome::of(error),
+    }
+}
+
+/// Writes the status of the object with UID `uid`.
+pub(super) async fn write_status(client: Client, pod: &Pod, uid: &str, status: &PodStatus) -> Outcome {
+    let mut owned = serde_json::to_value(status).unwrap_or_else(|_| json!({}));
+    if let Some(fields) = owned.as_object_mut() {
+        for field in OWNED {
+            fields.entry(field).or_insert(Value::Null);
+        }
+    }
+    let patch = json!({ "metadata": { "uid": uid }, "status": owned });
+    match pods(client, pod).patch_status(name(pod), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => Outcome::Done(None),
+        Err(error) => Outcome::of(error),
+    }
+}
+
+/// Deletes the object with UID `uid`; `grace_seconds` 0 removes it, none asks for the Pod's own grace.
+pub(super) async fn delete(client: Client, pod: &Pod, uid: &str, grace_seconds: Option<u32>) -> Outcome {
+    let params = DeleteParams {
+        grace_period_seconds: grace_seconds,
+        preconditions: Some(Preconditions { uid: Some(uid.into()), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match pods(client, pod).delete(name(pod), &params).await {
+        Ok(_) => Outcome::Done(None),
+        Err(error) => Outcome::of(error),
+    }
+}
+
+fn pods(client: Client, pod: &Pod) -> Api<Pod> {
+    Api::namespaced(client, pod.metadata.namespace.as_deref().unwrap_or("default"))
+}
+
+fn name(pod: &Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}
