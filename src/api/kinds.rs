@@ -1,6 +1,10 @@
 //! The table of kinds. A kind is a row, not a module: everything the endpoint does with an object it does
 //! through the functions and facts of its row.
 
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, ServiceAccount};
+use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
 use crate::api::status::FieldError;
@@ -44,6 +48,8 @@ pub struct Kind {
     pub has_status: bool,
     /// Whether `metadata.generation` grows when `spec` changes.
     pub has_generation: bool,
+    /// Its schema, with everything it refers to, put into a generator.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Fills defaults in place, as upstream's conversion does. Idempotent.
     pub defaults: fn(&mut Value),
     /// All errors of a new object (metadata is checked by the caller).
@@ -81,6 +87,8 @@ pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> 
     KINDS.iter().find(|row| row.group == group && row.version == version && row.kind == kind)
 }
 
+pub use crate::api::model::decode_check;
+
 /// Every kind the endpoint serves.
 pub static KINDS: &[Kind] = &[
     Kind {
@@ -94,6 +102,7 @@ pub static KINDS: &[Kind] = &[
         namespaced: false,
         has_status: true,
         has_generation: false,
+        schema: SchemaGenerator::subschema_for::<Namespace>,
         defaults: defaults::none,
         validate: validation::none,
         validate_update: validation::none_on_update,
@@ -112,6 +121,7 @@ pub static KINDS: &[Kind] = &[
         namespaced: false,
         has_status: true,
         has_generation: false,
+        schema: SchemaGenerator::subschema_for::<Node>,
         defaults: defaults::none,
         validate: validation::none,
         validate_update: validation::none_on_update,
@@ -130,6 +140,7 @@ pub static KINDS: &[Kind] = &[
         namespaced: true,
         has_status: true,
         has_generation: true,
+        schema: SchemaGenerator::subschema_for::<Pod>,
         defaults: defaults::none,
         validate: validation::none,
         validate_update: validation::none_on_update,
@@ -148,6 +159,7 @@ pub static KINDS: &[Kind] = &[
         namespaced: true,
         has_status: false,
         has_generation: false,
+        schema: SchemaGenerator::subschema_for::<ConfigMap>,
         defaults: defaults::none,
         validate: validation::none,
         validate_update: validation::none_on_update,
@@ -166,6 +178,7 @@ pub static KINDS: &[Kind] = &[
         namespaced: true,
         has_status: false,
         has_generation: false,
+        schema: SchemaGenerator::subschema_for::<Secret>,
         defaults: defaults::none,
         validate: validation::none,
         validate_update: validation::none_on_update,
@@ -184,6 +197,7 @@ pub static KINDS: &[Kind] = &[
         namespaced: true,
         has_status: false,
         has_generation: false,
+        schema: SchemaGenerator::subschema_for::<Event>,
         defaults: defaults::none,
         validate: validation::none,
         validate_update: validation::none_on_update,
@@ -202,6 +216,7 @@ pub static KINDS: &[Kind] = &[
         namespaced: true,
         has_status: false,
         has_generation: false,
+        schema: SchemaGenerator::subschema_for::<ServiceAccount>,
         defaults: defaults::none,
         validate: validation::none,
         validate_update: validation::none_on_update,
@@ -220,6 +235,7 @@ pub static KINDS: &[Kind] = &[
         namespaced: true,
         has_status: true,
         has_generation: true,
+        schema: SchemaGenerator::subschema_for::<DaemonSet>,
         defaults: defaults::none,
         validate: validation::none,
         validate_update: validation::none_on_update,
@@ -238,6 +254,7 @@ pub static KINDS: &[Kind] = &[
         namespaced: true,
         has_status: false,
         has_generation: false,
+        schema: SchemaGenerator::subschema_for::<ControllerRevision>,
         defaults: defaults::none,
         validate: validation::none,
         validate_update: validation::none_on_update,
@@ -256,6 +273,7 @@ pub static KINDS: &[Kind] = &[
         namespaced: true,
         has_status: false,
         has_generation: false,
+        schema: SchemaGenerator::subschema_for::<Lease>,
         defaults: defaults::none,
         validate: validation::none,
         validate_update: validation::none_on_update,

@@ -4,6 +4,7 @@
 pub mod defaults;
 pub mod fields;
 pub mod kinds;
+pub mod model;
 pub mod names;
 pub mod patch;
 pub mod quantity;
