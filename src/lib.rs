@@ -2,13 +2,14 @@
 //! through which nodes and people share objects and leases.
 //!
 //! Imports run down only:
-//! `main → driver → {server, client, containerd, volumes, logs, network, detect, store} →
+//! `main → driver → {server, client, containerd, volumes, logs, sandbox → {network, cgroup}, detect, store} →
 //! {agent, steward, coordinator} → {lease, placement} → {api, time}`.
 //! The rooms from `agent` down are pure: they know no tokio, HTTP, disk, clock or randomness
 //! (`tests/tidy.rs` holds them to it).
 
 pub mod agent;
 pub mod api;
+pub mod cgroup;
 pub mod cli;
 pub mod client;
 pub mod config;

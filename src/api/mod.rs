@@ -7,6 +7,7 @@ pub mod kinds;
 pub mod model;
 pub mod names;
 pub mod patch;
+pub mod pod_resources;
 pub mod quantity;
 pub mod status;
 pub mod tables;

@@ -1,0 +1,100 @@
+//! Pod slices under systemd.
+//!
+//! A slice is a runtime unit file and `systemctl start`: it blocks until the slice is there, is harmless when repeated,
+//! survives `daemon-reload` with its limits, and needs no D-Bus client. runc's scopes then name the slice as theirs.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::CgroupError;
+use super::limits::{CPU_PERIOD_US, Limits, weight};
+
+/// Units that last until the next boot.
+const RUNTIME_UNITS: &str = "/run/systemd/system";
+
+/// Makes the slice with its limits, or finds it.
+pub(super) fn start_slice(slice: &str, limits: &Limits) -> Result<(), CgroupError> {
+    let path = unit_path(slice);
+    let unit = unit_text(slice, limits);
+    let had = fs::read_to_string(&path).ok();
+    if had.as_ref() != Some(&unit) {
+        fs::write(&path, unit)
+            .map_err(|source| CgroupError::Io { step: format!("write {}", path.display()), source })?;
+    }
+    if had.is_some_and(|had| had != unit_text(slice, limits)) {
+        systemctl(&["daemon-reload"])?;
+    }
+    systemctl(&["start", slice])
+}
+
+/// Ends the slice and forgets its unit.
+pub(super) fn stop_slice(slice: &str) -> Result<(), CgroupError> {
+    let path = unit_path(slice);
+    if !path.exists() {
+        return Ok(());
+    }
+    systemctl(&["stop", slice])?;
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(CgroupError::Io { step: format!("remove {}", path.display()), source })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn unit_path(slice: &str) -> PathBuf {
+    Path::new(RUNTIME_UNITS).join(slice)
+}
+
+/// systemd translates these settings on cgroup v1 by itself.
+fn unit_text(slice: &str, limits: &Limits) -> String {
+    let mut lines = vec![
+        "[Unit]".to_owned(),
+        format!("Description=Pod slice {slice} of leasehold"),
+        // Pods are stopped by their agent, not in the rush of a shutdown transaction.
+        "DefaultDependencies=no".to_owned(),
+        "[Slice]".to_owned(),
+        "CPUAccounting=yes".to_owned(),
+        "MemoryAccounting=yes".to_owned(),
+        "TasksAccounting=yes".to_owned(),
+    ];
+    lines.extend(limits.cpu_shares.map(|shares| format!("CPUWeight={}", weight(shares))));
+    lines.extend(limits.cpu_quota_us.map(|quota| format!("CPUQuota={}%", quota * 100 / CPU_PERIOD_US)));
+    lines.extend(limits.memory_bytes.map(|bytes| format!("MemoryMax={bytes}")));
+    lines.extend(limits.pids.map(|pids| format!("TasksMax={pids}")));
+    lines.join("\n") + "\n"
+}
+
+fn systemctl(arguments: &[&str]) -> Result<(), CgroupError> {
+    let answer = Command::new("systemctl")
+        .args(["--no-ask-password", "--quiet"])
+        .args(arguments)
+        .output()
+        .map_err(|source| CgroupError::Io { step: "run systemctl".to_owned(), source })?;
+    if answer.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&answer.stderr);
+    Err(CgroupError::Systemd(format!("systemctl {}: {}", arguments.join(" "), said.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_states_the_pods_limits() {
+        let limits = Limits {
+            cpu_shares: Some(1024),
+            cpu_quota_us: Some(150_000),
+            memory_bytes: Some(1 << 20),
+            pids: None,
+            ..Limits::default()
+        };
+        let text = unit_text("leasehold-podx.slice", &limits);
+        assert!(text.contains("\nCPUWeight=39\nCPUQuota=150%\nMemoryMax=1048576\n"), "{text}");
+        assert!(!text.contains("TasksMax"), "{text}");
+    }
+}
