@@ -46,12 +46,7 @@ impl Turn<'_, '_> {
         subresource: Subresource,
         patch: &Patch,
     ) -> Result<Reply, Status> {
-        let mut value = self.find(name)?.value();
-        match patch {
-            Patch::Json(patch) => json_patch::patch(&mut value, patch)
-                .map_err(|e| Status::new(422, "Invalid", e.to_string()))?,
-            Patch::Merge(patch) | Patch::Strategic(patch) => json_patch::merge(&mut value, patch),
-        }
+        let value = patch.apply(self.find(name)?.value(), self.kind.kind)?;
         self.update(name, subresource, value)
     }
 }
