@@ -3,6 +3,7 @@
 
 pub mod defaults;
 pub mod fields;
+pub mod hash;
 pub mod kinds;
 pub mod model;
 pub mod merge_keys;

@@ -1,1 +1,70 @@
-//! PURE.
+//! May this Pod run on this node? One answer with typed reasons, shared by the agent (which decides), the steward
+//! (which counts and offers) and `explain` (which tells). PURE.
+//!
+//! Two halves, because they change at different times:
+//! - [`mismatches`]: what the node *is* against what the Pod asks: name, selector, affinity, taints, cordon;
+//! - [`Room::lacks`]: what the node has *left*: resources, Pods, host ports.
+//!
+//! [`eligibility`] is both. [`daemon_set`] is the first half as DaemonSets ask it.
+//!
+//! Architecture invariant: preferences and scores are not here; they never decide whether a Pod may run.
+
+mod affinity;
+pub mod daemon_set;
+mod demand;
+mod reason;
+mod room;
+mod taints;
+
+use k8s_openapi::api::core::v1::{Node, PodSpec};
+
+pub use affinity::matches_selector;
+pub use demand::{Demand, HostPort};
+pub use reason::Reason;
+pub use room::Room;
+pub use taints::{Effect, tolerates, untolerated};
+
+/// Taint that stands for a cordon (`spec.unschedulable`); who tolerates it may run on a cordoned node.
+pub const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
+
+/// Everything that keeps a Pod off a node. Empty: it may run there.
+pub fn eligibility(spec: &PodSpec, node: &Node, room: &Room) -> Vec<Reason> {
+    let mut reasons = mismatches(spec, node);
+    match Demand::of(spec) {
+        Ok(demand) => reasons.extend(room.lacks(&demand, None)),
+        Err(reason) => reasons.push(reason),
+    }
+    reasons
+}
+
+/// What the node is that the Pod does not want, or the other way round: name, cordon, taints, selector, affinity.
+pub fn mismatches(spec: &PodSpec, node: &Node) -> Vec<Reason> {
+    let tolerations = spec.tolerations.as_deref().unwrap_or_default();
+    let mut reasons = Vec::new();
+    reasons.extend(wrong_name(spec, node));
+    reasons.extend(cordon(spec, node));
+    reasons.extend(untolerated(node, tolerations, &[Effect::NoSchedule, Effect::NoExecute]));
+    reasons.extend(affinity::mismatch(spec, node));
+    reasons
+}
+
+/// The node that the Pod names is another one.
+fn wrong_name(spec: &PodSpec, node: &Node) -> Option<Reason> {
+    let wanted = spec.node_name.as_deref().filter(|name| !name.is_empty())?;
+    let here = node.metadata.name.as_deref().unwrap_or_default();
+    (wanted != here).then(|| Reason::NodeName { wanted: wanted.to_owned() })
+}
+
+fn cordon(spec: &PodSpec, node: &Node) -> Option<Reason> {
+    let taint = k8s_openapi::api::core::v1::Taint {
+        key: UNSCHEDULABLE_TAINT.to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Default::default()
+    };
+    let cordoned = node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
+    let tolerated = spec.tolerations.iter().flatten().any(|toleration| tolerates(toleration, &taint));
+    (cordoned && !tolerated).then_some(Reason::Unschedulable)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! Why a Pod may not run on a node.
+
+use std::fmt;
+
+use crate::api::quantity::Quantity;
+use crate::placement::HostPort;
+
+/// One reason. Prints in kube-scheduler's words, which people search for; [`Reason::detail`] tells what would have
+/// to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The Pod names another node.
+    NodeName {
+        /// The node it names.
+        wanted: String,
+    },
+    /// The node is cordoned.
+    Unschedulable,
+    /// A taint that the Pod does not tolerate.
+    UntoleratedTaint {
+        /// Key of the taint.
+        key: String,
+        /// Value, often empty.
+        value: String,
+        /// `NoSchedule` or `NoExecute`.
+        effect: String,
+    },
+    /// Neither node selector nor required node affinity let it.
+    NodeAffinity {
+        /// The clauses that failed: one of the selector, or one for each term of the affinity.
+        clauses: Vec<String>,
+    },
+    /// Not enough of a resource is left.
+    Insufficient {
+        /// E.g. `cpu`, `nvidia.com/gpu`.
+        resource: String,
+        /// What the Pod asks for.
+        requested: Quantity,
+        /// What the Pods of the node have taken.
+        used: Quantity,
+        /// What the node has to give.
+        allocatable: Quantity,
+    },
+    /// The node hosts as many Pods as it may.
+    TooManyPods {
+        /// How many it may host.
+        allocatable: Quantity,
+    },
+    /// A host port is taken.
+    HostPort(HostPort),
+    /// The Pod asks for an amount that is no quantity.
+    UnreadableQuantity {
+        /// The resource.
+        resource: String,
+        /// What stands there.
+        text: String,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NodeName { .. } => f.write_str("node(s) didn't match the requested node name"),
+            Self::Unschedulable => f.write_str("node(s) were unschedulable"),
+            Self::UntoleratedTaint { key, value, .. } => {
+                write!(f, "node(s) had untolerated taint {{{key}: {value}}}")
+            }
+            Self::NodeAffinity { .. } => f.write_str("node(s) didn't match Pod's node affinity/selector"),
+            Self::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),
+            Self::TooManyPods { .. } => f.write_str("Too many pods"),
+            Self::HostPort(_) => f.write_str("node(s) didn't have free ports for the requested pod ports"),
+            Self::UnreadableQuantity { resource, text } => {
+                write!(f, "the amount {text:?} of {resource} is no quantity")
+            }
+        }
+    }
+}
+
+impl Reason {
+    /// What it is about in this case, for `explain`.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::NodeName { wanted } => format!("spec.nodeName is {wanted:?}"),
+            Self::Unschedulable => "the node is cordoned (spec.unschedulable)".to_owned(),
+            Self::UntoleratedTaint { key, value, effect } if value.is_empty() => {
+                format!("no toleration for the taint {key}:{effect}")
+            }
+            Self::UntoleratedTaint { key, value, effect } => {
+                format!("no toleration for the taint {key}={value}:{effect}")
+            }
+            Self::NodeAffinity { clauses } => clauses.join("; "),
+            Self::Insufficient { resource, requested, used, allocatable } => {
+                format!("{resource}: {requested} requested, {used} of {allocatable} taken")
+            }
+            Self::TooManyPods { allocatable } => format!("the node hosts {allocatable} Pods, its limit"),
+            Self::HostPort(port) => format!("host port {port} is taken"),
+            Self::UnreadableQuantity { .. } => self.to_string(),
+        }
+    }
+}
