@@ -268,6 +268,9 @@ pub struct LogWriter {
     /// The agent's runtime directory.
     #[arg(long, value_name = "DIR")]
     pub runtime_dir: PathBuf,
+    /// Leave the process running as nobody's child.
+    #[arg(long)]
+    pub detach: bool,
 }
 
 /// How to print.

@@ -1,0 +1,373 @@
+//! The agent's side of the log process.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::Command;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::control::{Counts, Entry, MAX_MESSAGE_BYTES, Open, Reply, Request};
+use super::files::absent_is_fine;
+use super::writer::{READY, directory, socket};
+use super::{Rotation, pipe};
+
+/// How long a log process may take to say that it is there, and to answer one request.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Wait before a log process that could not be started is started again; doubled up to [`MAX_DELAY`].
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+
+/// Longest such wait.
+const MAX_DELAY: Duration = Duration::from_secs(30);
+
+/// Requests waiting for their turn.
+const QUEUE: usize = 64;
+
+/// How the log process comes to run.
+#[derive(Clone, Debug)]
+pub enum Launch {
+    /// The agent starts it, detached.
+    Detached {
+        /// This program: `PROGRAM log-writer --runtime-dir R --detach` is run.
+        program: PathBuf,
+    },
+    /// Somebody else does: it has a systemd unit of its own.
+    External,
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log process cannot be reached or started. It is tried again and again; so may the caller.
+    #[error("log process of {}: {why}", runtime_dir.display())]
+    Unavailable {
+        /// Whose log process.
+        runtime_dir: PathBuf,
+        /// What failed.
+        why: String,
+    },
+    /// It refused.
+    #[error("log process: {why}")]
+    Refused {
+        /// Its reason.
+        why: String,
+    },
+    /// A FIFO cannot be made or removed.
+    #[error("FIFO {}: {source}", path.display())]
+    Fifo {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A log to be written.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Unique on this node: the containerd container id.
+    pub id: String,
+    /// With a terminal all output is one stream.
+    pub terminal: bool,
+    /// `/var/log/pods/NS_NAME_UID/CONTAINER/N.log`
+    pub log: PathBuf,
+    /// `/var/log/containers/NAME_NS_CONTAINER-ID.log`
+    pub link: Option<PathBuf>,
+    /// When to begin a new file.
+    pub rotation: Rotation,
+}
+
+/// Where a container's output goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fifos {
+    /// Standard output.
+    pub stdout: PathBuf,
+    /// Standard error; none with a terminal.
+    pub stderr: Option<PathBuf>,
+}
+
+impl Fifos {
+    fn of(runtime_dir: &Path, id: &str, terminal: bool) -> Self {
+        let fifo = |stream: &str| directory(runtime_dir).join("fifo").join(format!("{id}.{stream}"));
+        Self { stdout: fifo("stdout"), stderr: (!terminal).then(|| fifo("stderr")) }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.stdout).chain(&self.stderr)
+    }
+}
+
+/// A handle on the log process of one runtime directory. When the process ends, it is started again at once, whether
+/// or not anyone asks for anything.
+#[derive(Clone, Debug)]
+pub struct Client {
+    runtime_dir: PathBuf,
+    calls: mpsc::Sender<Call>,
+}
+
+#[derive(Debug)]
+struct Call {
+    request: Request,
+    reply: oneshot::Sender<Result<Reply, String>>,
+}
+
+impl Client {
+    /// Connects; starts the process if none runs.
+    pub async fn ensure(runtime_dir: &Path, launch: Launch) -> Result<Self, Error> {
+        let unavailable = |why| Error::Unavailable { runtime_dir: runtime_dir.to_owned(), why };
+        let mut connection = Connection {
+            runtime_dir: runtime_dir.to_owned(),
+            launch,
+            stream: None,
+            held: BTreeMap::new(),
+            stopped: false,
+        };
+        connection.connect().await.map_err(unavailable)?;
+        let (calls, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(connection.run(queue));
+        Ok(Self { runtime_dir: runtime_dir.to_owned(), calls })
+    }
+
+    /// Makes a container's FIFOs and has them written to its log. Doing so again, also by a later agent, is fine.
+    pub async fn open(&self, wanted: Wanted) -> Result<Fifos, Error> {
+        let fifos = Fifos::of(&self.runtime_dir, &wanted.id, wanted.terminal);
+        for path in fifos.paths() {
+            pipe::make(path).map_err(|source| Error::Fifo { path: path.clone(), source })?;
+        }
+        let open = Open {
+            id: wanted.id,
+            stdout: fifos.stdout.clone(),
+            stderr: fifos.stderr.clone(),
+            log: wanted.log,
+            link: wanted.link,
+            rotation: wanted.rotation,
+        };
+        self.call(Request::Open(open)).await.map(|_| fifos)
+    }
+
+    /// Has everything written that the container has put out, then removes its FIFOs. To be called when its task has
+    /// been deleted: only then has the shim passed on all output. None if no such log was open.
+    pub async fn close(&self, id: &str) -> Result<Option<Counts>, Error> {
+        let reply = self.call(Request::Close { id: id.to_owned() }).await?;
+        for path in Fifos::of(&self.runtime_dir, id, false).paths() {
+            let removed = absent_is_fine(std::fs::remove_file(path));
+            removed.map_err(|source| Error::Fifo { path: path.clone(), source })?;
+        }
+        match reply {
+            Reply::Closed(counts) => Ok(counts),
+            Reply::Done | Reply::List(_) | Reply::Refused { .. } => Err(unexpected(&reply)),
+        }
+    }
+
+    /// All open logs.
+    pub async fn list(&self) -> Result<Vec<Entry>, Error> {
+        match self.call(Request::List).await? {
+            Reply::List(entries) => Ok(entries),
+            reply @ (Reply::Done | Reply::Closed(_) | Reply::Refused { .. }) => Err(unexpected(&reply)),
+        }
+    }
+
+    /// Ends the log process (on `leasehold reset`); it is not started again until something else is asked of it.
+    pub async fn stop(&self) -> Result<(), Error> {
+        self.call(Request::Stop).await.map(drop)
+    }
+
+    async fn call(&self, request: Request) -> Result<Reply, Error> {
+        let unavailable = |why: String| Error::Unavailable { runtime_dir: self.runtime_dir.clone(), why };
+        let (reply, answer) = oneshot::channel();
+        let ended = || unavailable("the runtime is shutting down".into());
+        self.calls.send(Call { request, reply }).await.map_err(|_| ended())?;
+        match answer.await.map_err(|_| ended())?.map_err(unavailable)? {
+            Reply::Refused { why } => Err(Error::Refused { why }),
+            reply @ (Reply::Done | Reply::Closed(_) | Reply::List(_)) => Ok(reply),
+        }
+    }
+}
+
+fn unexpected(reply: &Reply) -> Error {
+    Error::Refused { why: format!("unexpected reply {reply:?}") }
+}
+
+/// Owned by the one task that speaks to the log process.
+struct Connection {
+    runtime_dir: PathBuf,
+    launch: Launch,
+    stream: Option<BufReader<UnixStream>>,
+    /// A pipe that nobody holds open loses what is in it. While we hold the FIFOs as well, a container may end
+    /// between the end of one log process and the start of the next.
+    held: BTreeMap<String, Vec<File>>,
+    /// By request.
+    stopped: bool,
+}
+
+impl Connection {
+    async fn run(mut self, mut queue: mpsc::Receiver<Call>) {
+        let mut delay = FIRST_DELAY;
+        loop {
+            tokio::select! {
+                call = queue.recv() => match call {
+                    Some(call) => {
+                        let reply = self.ask_twice(&call.request).await;
+                        // Nobody waits for it any more: fine.
+                        let _ = call.reply.send(reply);
+                    }
+                    None => return,
+                },
+                () = gone(self.stream.as_mut()) => {
+                    tracing::warn!("the log process has ended; it is started again");
+                    self.stream = None;
+                    delay = FIRST_DELAY;
+                    self.reconnect().await;
+                }
+                () = sleep(delay), if self.stream.is_none() && !self.stopped => {
+                    delay = (delay * 2).min(MAX_DELAY);
+                    self.reconnect().await;
+                }
+            }
+        }
+    }
+
+    async fn reconnect(&mut self) {
+        if let Err(error) = self.connect().await {
+            tracing::error!(error, "the log process cannot be started");
+        }
+    }
+
+    /// A process that dies over a request is started again and asked again: all requests bear repetition.
+    async fn ask_twice(&mut self, request: &Request) -> Result<Reply, String> {
+        let mut reply = self.ask(request).await;
+        if reply.is_err() {
+            self.stream = None;
+            reply = self.ask(request).await;
+        }
+        if reply.is_err() {
+            self.stream = None;
+        }
+        if let Ok(reply) = &reply {
+            self.note(request, reply);
+        }
+        reply
+    }
+
+    async fn ask(&mut self, request: &Request) -> Result<Reply, String> {
+        if self.stream.is_none() {
+            self.connect().await?;
+        }
+        let stream = self.stream.as_mut().ok_or("not connected")?;
+        let exchange = timeout(PATIENCE, exchange(stream, request)).await;
+        exchange.map_err(|_| format!("no answer within {PATIENCE:?}"))?.map_err(|error| error.to_string())
+    }
+
+    /// What a done request means for us.
+    fn note(&mut self, request: &Request, reply: &Reply) {
+        match (request, reply) {
+            (Request::Open(open), Reply::Done) => self.hold(&open.id),
+            (Request::Close { id }, Reply::Closed(_)) => drop(self.held.remove(id)),
+            (Request::Stop, Reply::Done) => {
+                self.stopped = true;
+                self.stream = None;
+            }
+            (Request::Open(_) | Request::Close { .. } | Request::List | Request::Stop, _) => {}
+        }
+    }
+
+    fn hold(&mut self, id: &str) {
+        let fifos = Fifos::of(&self.runtime_dir, id, false);
+        self.held.insert(id.to_owned(), fifos.paths().filter_map(|path| pipe::open(path).ok()).collect());
+    }
+
+    /// Connects, starting the process if need be.
+    async fn connect(&mut self) -> Result<(), String> {
+        let path = socket(&self.runtime_dir);
+        let stream = match UnixStream::connect(&path).await {
+            Ok(stream) => stream,
+            Err(_) => match &self.launch {
+                Launch::Detached { program } => {
+                    start(program, &self.runtime_dir).await?;
+                    UnixStream::connect(&path)
+                        .await
+                        .map_err(|error| format!("{}: {error}", path.display()))?
+                }
+                Launch::External => appear(&path).await?,
+            },
+        };
+        let mut stream = BufReader::new(stream);
+        let list = timeout(PATIENCE, exchange(&mut stream, &Request::List)).await;
+        let list = list.map_err(|_| format!("no answer within {PATIENCE:?}"))?.map_err(|e| e.to_string())?;
+        if let Reply::List(entries) = list {
+            for entry in entries {
+                self.hold(&entry.id);
+            }
+        }
+        self.stream = Some(stream);
+        self.stopped = false;
+        Ok(())
+    }
+}
+
+/// Ends when the other side has; never without a connection. Nothing is ever said on it unasked.
+async fn gone(stream: Option<&mut BufReader<UnixStream>>) {
+    match stream {
+        Some(stream) => {
+            let _ = stream.fill_buf().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn exchange(stream: &mut BufReader<UnixStream>, request: &Request) -> io::Result<Reply> {
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    let mut answer = Vec::new();
+    stream.take(MAX_MESSAGE_BYTES as u64).read_until(b'\n', &mut answer).await?;
+    if answer.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(serde_json::from_slice(&answer)?)
+}
+
+/// Starts the log process and waits until it says that it is there.
+async fn start(program: &Path, runtime_dir: &Path) -> Result<(), String> {
+    let failed = |error: io::Error| format!("starting {}: {error}", program.display());
+    let mut launcher = Command::new(program)
+        .arg("log-writer")
+        .arg("--runtime-dir")
+        .arg(runtime_dir)
+        .arg("--detach")
+        // It speaks to systemd only as a unit of its own.
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let mut said = String::new();
+    let stdout = launcher.stdout.take().ok_or("its output is not piped")?;
+    let heard = timeout(PATIENCE, BufReader::new(stdout).read_line(&mut said)).await;
+    let status = launcher.wait().await.map_err(failed)?;
+    heard.map_err(|_| format!("it did not say that it is ready within {PATIENCE:?}"))?.map_err(failed)?;
+    if said.trim_end() == READY {
+        Ok(())
+    } else {
+        Err(format!("it could not be started ({status}); see its log"))
+    }
+}
+
+/// Waits for a log process that somebody else starts.
+async fn appear(path: &Path) -> Result<UnixStream, String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match UnixStream::connect(path).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) if Instant::now() >= deadline => return Err(format!("{}: {error}", path.display())),
+            Err(_) => sleep(FIRST_DELAY).await,
+        }
+    }
+}

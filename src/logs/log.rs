@@ -1,0 +1,281 @@
+//! One container's log, as the log process writes it.
+
+use std::fs::File;
+use std::io;
+
+use super::Clock;
+use super::compress::Compressor;
+use super::control::{Counts, Open};
+use super::files::{LogFile, newlines, remove_unfinished};
+use super::format::{RECORD_OVERHEAD_BYTES, Stream, append_record, cut, cut_unfinished, stamp};
+use super::journal::{Batch, Journal};
+use super::pipe::{self, Peeker};
+use crate::time::WallTime;
+
+/// Most bytes of records written in one turn.
+const BATCH_BYTES: u64 = 256 * 1024;
+
+/// Most bytes drained when a log is closed. Something that outlived its container and still writes must not hold the
+/// log process for ever.
+const DRAIN_BYTES: usize = 16 << 20;
+
+/// What every log needs of the log process.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    pub(crate) clock: Clock,
+    pub(crate) peeker: Peeker,
+    pub(crate) journal: Journal,
+    pub(crate) compressor: Compressor,
+    /// Records being made; kept for its memory.
+    pub(crate) records: Vec<u8>,
+}
+
+/// An open log.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) spec: Open,
+    pub(crate) counts: Counts,
+    /// None while it cannot be opened.
+    file: Option<LogFile>,
+    stdout: File,
+    stderr: Option<File>,
+    /// A disk that stays full is reported once.
+    complained: bool,
+}
+
+/// How far a turn got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Took this many bytes; there may be more.
+    Took(usize),
+    /// Nothing to take until the FIFO changes.
+    Idle,
+}
+
+/// How a FIFO's content was made into records.
+struct Composed {
+    taken: usize,
+    /// The log file has no room for the next record.
+    no_room: bool,
+}
+
+impl Log {
+    /// Opens the FIFOs, which must be there, and the log file, which may have to wait.
+    pub(crate) fn open(spec: Open) -> io::Result<Self> {
+        let stdout = pipe::open(&spec.stdout)?;
+        let stderr = spec.stderr.as_deref().map(pipe::open).transpose()?;
+        let mut log = Self { spec, counts: Counts::default(), file: None, stdout, stderr, complained: false };
+        if let Err(error) = log.file() {
+            log.complain(&error);
+        }
+        // Only left by a log process that was killed; none of its reading is harmed when they stay.
+        let _ = remove_unfinished(&log.spec.log);
+        Ok(log)
+    }
+
+    /// The FIFOs it has.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = (Stream, &File)> {
+        let stderr = self.stderr.as_ref().map(|fifo| (Stream::Stderr, fifo));
+        std::iter::once((Stream::Stdout, &self.stdout)).chain(stderr)
+    }
+
+    fn fifo(&self, stream: Stream) -> Option<&File> {
+        match stream {
+            Stream::Stdout => Some(&self.stdout),
+            Stream::Stderr => self.stderr.as_ref(),
+        }
+    }
+
+    fn file(&mut self) -> io::Result<&mut LogFile> {
+        if self.file.is_none() {
+            self.file = Some(LogFile::open(&self.spec.log, self.spec.link.as_deref())?);
+        }
+        Ok(self.file.as_mut().expect("it was opened above"))
+    }
+
+    fn complain(&mut self, error: &io::Error) {
+        if !self.complained {
+            self.complained = true;
+            tracing::warn!(container = self.spec.id, log = %self.spec.log.display(), %error,
+                "a container's output is being lost");
+        }
+    }
+
+    /// Writes some of what a stream holds.
+    pub(crate) fn turn(&mut self, stream: Stream, tools: &mut Tools, draining: bool) -> io::Result<Turn> {
+        let Some(fifo) = self.fifo(stream) else { return Ok(Turn::Idle) };
+        let peek = tools.peeker.peek(fifo)?;
+        if peek.output.is_empty() {
+            return Ok(Turn::Idle);
+        }
+        let unfinished = if draining || peek.crowded { Unfinished::GoesAlone } else { Unfinished::Waits };
+        let output = Output { stream, bytes: peek.output, now: (tools.clock)(), unfinished };
+        match self.plan(&output, &mut tools.records, &mut tools.compressor) {
+            Ok(batch) if batch.taken == 0 => Ok(Turn::Idle),
+            Ok(batch) => self.take(&batch, &output, &mut tools.records, &tools.journal),
+            Err(error) => {
+                self.complain(&error);
+                pipe::discard(self.fifo(stream).expect("it was there above"), output.bytes.len())?;
+                self.counts.dropped_count += newlines(output.bytes);
+                Ok(Turn::Took(output.bytes.len()))
+            }
+        }
+    }
+
+    /// Makes records, and finds where they go: a new file if this one has no room.
+    fn plan(
+        &mut self,
+        output: &Output<'_>,
+        records: &mut Vec<u8>,
+        compressor: &mut Compressor,
+    ) -> io::Result<Batch> {
+        let mut base = self.file()?.len()?;
+        let max = self.spec.rotation.max_bytes;
+        let stamp = stamp(output.now);
+        let mut make = |limit: u64| compose(records, output, &stamp, limit.min(BATCH_BYTES));
+        let mut composed = make(max.saturating_sub(base));
+        if composed.no_room && base > 0 {
+            base = self.rotate(compressor, output.now, base);
+            composed = make(max.saturating_sub(base));
+        }
+        if composed.no_room {
+            // Longer than a file may be, or no new file could be made: too long is better than lost.
+            composed = make(BATCH_BYTES);
+        }
+        let inode = self.file()?.inode()?;
+        let id = self.spec.id.clone();
+        Ok(Batch { id, stream: output.stream, inode, base, stamp, taken: composed.taken })
+    }
+
+    /// Takes the batch out of the FIFO, into the log file.
+    fn take(
+        &mut self,
+        batch: &Batch,
+        output: &Output<'_>,
+        records: &mut Vec<u8>,
+        journal: &Journal,
+    ) -> io::Result<Turn> {
+        let fifo = self.fifo(batch.stream).expect("its output was seen");
+        let moved =
+            if let Ok(moved) = journal.announce(batch).and_then(|()| journal.fill(fifo, 0, batch.taken)) {
+                moved
+            } else {
+                // There is no room for the journal either: go without.
+                pipe::discard(fifo, batch.taken)?;
+                batch.taken
+            };
+        if moved < batch.taken {
+            let moved = Output { bytes: &output.bytes[..moved], unfinished: Unfinished::Goes, ..*output };
+            compose(records, &moved, &batch.stamp, u64::MAX);
+        }
+        self.write(batch.base, records);
+        journal.finish()?;
+        Ok(if moved > 0 { Turn::Took(moved) } else { Turn::Idle })
+    }
+
+    fn write(&mut self, base: u64, records: &[u8]) {
+        let count = newlines(records);
+        let Some(file) = &self.file else { return };
+        let dropped = match file.write(base, records) {
+            Ok(()) => {
+                self.complained = false;
+                0
+            }
+            Err(dropped) => {
+                self.complain(&dropped.error);
+                dropped.records
+            }
+        };
+        self.counts.written_count += count - dropped;
+        self.counts.dropped_count += dropped;
+    }
+
+    /// Begins a new file; answers where the next record goes.
+    fn rotate(&mut self, compressor: &mut Compressor, now: WallTime, base: u64) -> u64 {
+        let limit = self.spec.rotation;
+        let rotated = self.file().and_then(|file| {
+            let compressible = file.rotate(now, limit)?;
+            compressor.add(compressible);
+            file.len()
+        });
+        rotated.unwrap_or_else(|error| {
+            if !self.complained {
+                self.complained = true;
+                tracing::warn!(container = self.spec.id, %error, "a log could not be rotated");
+            }
+            base
+        })
+    }
+
+    /// Finishes what a killed log process had begun.
+    pub(crate) fn finish(&mut self, batch: &Batch, mut raw: Vec<u8>, tools: &mut Tools) -> io::Result<()> {
+        if let Some(fifo) = self.fifo(batch.stream) {
+            let from = raw.len();
+            let to = tools.journal.fill(fifo, from, batch.taken)?;
+            raw.extend(tools.journal.moved(from, to)?);
+        }
+        let now = (tools.clock)();
+        let output = Output { stream: batch.stream, bytes: &raw, now, unfinished: Unfinished::Goes };
+        compose(&mut tools.records, &output, &batch.stamp, u64::MAX);
+        let file = self.file()?;
+        let same = file.inode()? == batch.inode && file.len()? >= batch.base;
+        let base = if same { batch.base } else { file.len()? };
+        self.write(base, &tools.records);
+        tools.journal.finish()
+    }
+
+    /// Writes all that the FIFOs hold, an unfinished last line included.
+    pub(crate) fn drain(&mut self, tools: &mut Tools) -> io::Result<()> {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let mut drained = 0;
+            while drained < DRAIN_BYTES
+                && let Turn::Took(bytes) = self.turn(stream, tools, true)?
+            {
+                drained += bytes;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of a line's beginning whose end has not come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unfinished {
+    /// It waits in the FIFO.
+    Waits,
+    /// It is a record if nothing stands before it.
+    GoesAlone,
+    /// It is a record.
+    Goes,
+}
+
+/// What a stream has put out.
+#[derive(Clone, Copy)]
+struct Output<'a> {
+    stream: Stream,
+    bytes: &'a [u8],
+    /// When it was seen.
+    now: WallTime,
+    unfinished: Unfinished,
+}
+
+/// Makes records of as much output as fits into `limit` bytes of them.
+fn compose(records: &mut Vec<u8>, output: &Output<'_>, stamp: &str, limit: u64) -> Composed {
+    records.clear();
+    let mut taken = 0;
+    loop {
+        let rest = &output.bytes[taken..];
+        let goes = match output.unfinished {
+            Unfinished::Waits => false,
+            Unfinished::GoesAlone => taken == 0,
+            Unfinished::Goes => true,
+        };
+        let piece = cut(rest).or_else(|| if goes { cut_unfinished(rest) } else { None });
+        let Some(piece) = piece else { return Composed { taken, no_room: false } };
+        if (records.len() + piece.text + RECORD_OVERHEAD_BYTES) as u64 > limit {
+            return Composed { taken, no_room: taken == 0 };
+        }
+        append_record(records, stamp, output.stream, piece, rest);
+        taken += piece.taken;
+    }
+}

@@ -1,0 +1,1 @@
+//! Reading logs, as `kubectl logs` asks for them.
