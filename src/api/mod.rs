@@ -4,6 +4,7 @@
 pub mod defaults;
 pub mod fields;
 pub mod hash;
+pub mod image;
 pub mod kinds;
 pub mod merge_keys;
 pub mod model;

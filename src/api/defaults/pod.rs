@@ -1,0 +1,91 @@
+//! Pod: the defaults of its spec, and what upstream's admission adds to Pods (never to templates).
+
+use serde_json::{Map, Value, json};
+
+use super::container::{host_ports, requests_from_limits};
+use super::pod_level::pod_level_resources;
+use super::pod_spec::pod_spec;
+use super::qos::qos_class;
+use super::{field, field_or_new, fill, items, spell};
+
+/// Seconds for which a Pod stays on a node that is not ready or not reachable, unless it says otherwise.
+const UNREADY_SECONDS: i64 = 300;
+/// Taints of nodes that are down.
+const DOWN_TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+/// The classes that every cluster has.
+const PRIORITIES: [(&str, i64); 2] =
+    [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
+
+/// Defaults of a Pod.
+pub fn pod(object: &mut Value) {
+    spell("", "Pod", object);
+    let Some(root) = object.as_object_mut() else { return };
+    if let Some(spec) = field(root, "spec") {
+        containers(spec);
+        pod_level_resources(spec);
+        fill(spec, "enableServiceLinks", true);
+        admit(spec);
+        pod_spec(spec);
+    }
+    status(root);
+}
+
+fn containers(spec: &mut Map<String, Value>) {
+    let host_network = spec.get("hostNetwork").is_some_and(|it| *it == true);
+    for list in ["initContainers", "containers"] {
+        for container in items(spec, list) {
+            requests_from_limits(container);
+            if host_network {
+                host_ports(container);
+            }
+        }
+    }
+}
+
+fn admit(spec: &mut Map<String, Value>) {
+    fill(spec, "serviceAccountName", spec.get("serviceAccount").cloned().unwrap_or_else(|| "default".into()));
+    let class = spec.get("priorityClassName").and_then(Value::as_str).unwrap_or_default();
+    let priority = PRIORITIES.iter().find(|(name, _)| *name == class).map_or(0, |(_, priority)| *priority);
+    fill(spec, "priority", priority);
+    fill(spec, "preemptionPolicy", "PreemptLowerPriority");
+    for taint in DOWN_TAINTS {
+        if !tolerates(spec, taint) {
+            let toleration = json!({
+                "key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": UNREADY_SECONDS,
+            });
+            fill(spec, "tolerations", Vec::<Value>::new());
+            spec.get_mut("tolerations")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .for_each(|it| it.push(toleration.clone()));
+        }
+    }
+}
+
+/// Whether any toleration speaks of this taint's eviction, whatever it says.
+fn tolerates(spec: &mut Map<String, Value>, taint: &str) -> bool {
+    let says = |toleration: &Map<String, Value>, field: &str, wanted: &str| {
+        toleration.get(field).and_then(Value::as_str).is_none_or(|it| it.is_empty() || it == wanted)
+    };
+    items(spec, "tolerations").any(|it| says(it, "key", taint) && says(it, "effect", "NoExecute"))
+}
+
+fn status(root: &mut Map<String, Value>) {
+    let class = root.get("spec").map(qos_class);
+    let Some(status) = field_or_new(root, "status") else { return };
+    fill(status, "phase", "Pending");
+    if let Some(class) = class {
+        fill(status, "qosClass", class);
+    }
+    // The old and the new field of one fact: the first of the list is the single one.
+    if let Some(ip) = status.get("podIP").filter(|ip| **ip != "").cloned()
+        && status.get("podIPs").and_then(|ips| ips.get(0)).is_none_or(|first| first["ip"] != ip)
+    {
+        status.insert("podIPs".into(), json!([{ "ip": ip }]));
+    }
+    if let Some(ip) =
+        status.get("podIPs").and_then(|ips| ips.get(0)).and_then(|first| first.get("ip")).cloned()
+    {
+        fill(status, "podIP", ip);
+    }
+}
