@@ -1,1 +1,67 @@
-//! Effects.
+//! containerd, over its native gRPC API: images, snapshots, containers, tasks, events, exec.
+//!
+//! Effects. It may import the api and time rooms; it decides nothing about Pods. No CRI plugin is used, and nothing
+//! newer than containerd 1.6.
+//!
+//! A container's way: [`Runtime::create`] (record, then snapshot: a snapshot without a record may be collected) →
+//! [`Runtime::start`] (task in the shim of its Pod) → [`RuntimeEvent::Exited`] → [`Runtime::remove`]. Nothing is
+//! polled: [`Runtime::events`] says [`RuntimeEvent::Connected`] whenever a list is due.
+//!
+//! [`spec::build`] turns a Pod's container into an OCI spec; it is pure.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::time::WallTime;
+
+mod connection;
+mod container;
+mod error;
+mod events;
+mod images;
+
+pub use connection::InvalidNamespace;
+pub use container::{CreateRequest, Created, Listed, State, Stdio};
+pub use error::RuntimeError;
+pub use events::{Exited, RuntimeEvent};
+pub use images::{FindError, Image, ImageConfig, ImportError, InvalidReference, Progress};
+
+/// The snapshotter all images are unpacked with.
+const SNAPSHOTTER: &str = "overlayfs";
+
+/// A containerd, one namespace of it. Cheap to clone.
+#[derive(Clone)]
+pub struct Runtime {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connection: connection::Connection,
+    images: images::Memory,
+}
+
+impl Runtime {
+    /// containerd at the socket `address`. Nothing is connected yet; a broken connection is made anew by the next call.
+    /// Must be called inside a tokio runtime.
+    pub fn new(address: &Path, namespace: &str) -> Result<Self, InvalidNamespace> {
+        let connection = connection::Connection::new(address, namespace)?;
+        Ok(Self { inner: Arc::new(Inner { connection, images: images::Memory::default() }) })
+    }
+
+    /// containerd's version, e.g. `1.6.20`.
+    pub async fn version(&self) -> Result<String, RuntimeError> {
+        self.connection().version().await
+    }
+
+    fn connection(&self) -> &connection::Connection {
+        &self.inner.connection
+    }
+}
+
+/// A protobuf time as ours; the epoch when it is none.
+fn wall_time(at: Option<prost_types::Timestamp>) -> WallTime {
+    let at = at.unwrap_or_default();
+    WallTime(Timestamp::new(at.seconds, at.nanos).unwrap_or_default())
+}
