@@ -4,6 +4,7 @@
 //! CNI configuration ([`cni`]). The contents of `/etc/hosts` and `resolv.conf` and the host name are pure functions
 //! ([`hosts`], [`resolver`], [`host_name`]).
 
+pub mod cni;
 pub mod host_name;
 pub mod hosts;
 mod link;
