@@ -14,6 +14,8 @@ use leasehold::logs::client::{Client, Error, Fifos, Launch, Wanted};
 use leasehold::logs::control::Counts;
 use leasehold::logs::format::{Record, Stream};
 use leasehold::logs::{Rotation, files, writer};
+use nix::fcntl::{SpliceFFlags, splice};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::Pid;
@@ -74,6 +76,30 @@ impl Drop for Node {
         if let Some(pid) = self.pid() {
             let _ = kill(pid, Signal::SIGKILL);
         }
+    }
+}
+
+/// A file system of 256 KiB, mounted while it lives.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// None, with the reason printed, where this process may not mount.
+    fn mount(dir: &Path) -> Option<Self> {
+        fs::create_dir_all(dir).expect("creatable");
+        let mounted = mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), Some("size=256k"));
+        match mounted {
+            Ok(()) => Some(Self(dir.to_owned())),
+            Err(error) => {
+                eprintln!("skipped: mounting a small tmpfs: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
     }
 }
 
@@ -276,6 +302,74 @@ async fn rotation_keeps_files_within_their_size_and_number() {
         output.lines().next().and_then(|l| l.rsplit(' ').next()?.parse().ok()).expect("a number");
     let expected: Vec<_> = (first..2_000).map(|number| format!("line number {number}")).collect();
     assert_eq!(output.lines().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn long_lines_are_cut_at_16_kib_and_go_on() {
+    let node = Node::new();
+    let client = node.client().await;
+    let wanted = node.wanted("c1");
+    let fifos = client.open(wanted.clone()).await.expect("opens");
+    let mut shim = shim_end(&fifos.stdout);
+    let line = "0123456789".repeat(4_000);
+    shim.write_all(line.as_bytes()).expect("a reader is there");
+    shim.write_all(b"\nshort\n").expect("a reader is there");
+    client.close("c1").await.expect("closes").expect("it was open");
+    let text = text(&wanted.log);
+    let records: Vec<_> = text
+        .split(|byte| *byte == b'\n')
+        .filter_map(Record::parse)
+        .map(|r| (r.whole, r.text.len()))
+        .collect();
+    assert_eq!(records, [(false, 16_384), (false, 16_384), (true, 40_000 - 2 * 16_384), (true, 5)]);
+    assert_eq!(outputs(&text)[&Stream::Stdout], (line + "\nshort\n").as_bytes());
+}
+
+#[tokio::test]
+async fn a_pipe_filled_by_few_bytes_without_a_line_end_blocks_nobody() {
+    let node = Node::new();
+    let client = node.client().await;
+    let wanted = node.wanted("c1");
+    let fifos = client.open(wanted.clone()).await.expect("opens");
+    let shim = shim_end(&fifos.stdout);
+    let writer = std::thread::spawn(move || {
+        let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+        let mut writer = File::from(writer);
+        for byte in [[b'x'; 1_000].as_slice(), b"\n"].concat() {
+            writer.write_all(&[byte]).expect("it is empty");
+            // Whatever is spliced takes one of the pipe's few slots, however short it is.
+            splice(&reader, None, &shim, None, 1, SpliceFFlags::empty()).expect("a reader is there");
+        }
+    });
+    writer.join().expect("it never blocks for ever");
+    client.close("c1").await.expect("closes").expect("it was open");
+    assert_eq!(outputs(&text(&wanted.log))[&Stream::Stdout], ("x".repeat(1_000) + "\n").as_bytes());
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_lines_and_counts_them_and_blocks_nobody() {
+    let node = Node::new();
+    let mut wanted = node.wanted("c1");
+    let Some(_disk) = SmallDisk::mount(wanted.log.parent().expect("a directory")) else { return };
+    wanted.link = None;
+    let client = node.client().await;
+    let fifos = client.open(wanted.clone()).await.expect("opens");
+    let mut shim = shim_end(&fifos.stdout);
+    for number in 0..10_000 {
+        shim.write_all(format!("line number {number}\n").as_bytes()).expect("a reader is there");
+    }
+    let full = loop {
+        let entries = client.list().await.expect("lists");
+        if entries[0].counts.written_count + entries[0].counts.dropped_count == 10_000 {
+            break entries[0].counts;
+        }
+    };
+    assert!(full.written_count > 1_000 && full.dropped_count > 1_000, "{full:?}");
+    fs::write(&wanted.log, "").expect("truncates");
+    shim.write_all(b"there is room again\n").expect("a reader is there");
+    let counts = client.close("c1").await.expect("closes").expect("it was open");
+    assert_eq!(counts, Counts { written_count: full.written_count + 1, ..full });
+    assert_eq!(outputs(&text(&wanted.log))[&Stream::Stdout], b"there is room again\n");
 }
 
 #[tokio::test]
