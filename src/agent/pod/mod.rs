@@ -4,14 +4,23 @@
 //! exactly one input (named at the effect), except `Persist`, `WriteStatus`, `Record`, `Signal` and `Finished`, which
 //! need none. What must survive the agent is a [`PodRecord`].
 
+mod ending;
+mod event;
+mod flight;
 mod interface;
+mod machine;
+mod observe;
 mod record;
 mod retry;
+mod running;
+mod spec;
+mod status;
 
 pub use interface::{
     ContainerRef, Effect, Exit, Host, ImageFailure, Input, ObservedContainer, ObservedState, Pull,
     PullPolicy, StartFailure,
 };
+pub use machine::PodMachine;
 pub use record::PodRecord;
 
 use sha2::{Digest, Sha256};

@@ -54,11 +54,6 @@ impl Retry {
     pub(super) fn not_before(&self) -> Option<Instant> {
         self.not_before
     }
-
-    /// Failures in a row so far.
-    pub(super) fn failures(&self) -> u32 {
-        self.failures
-    }
 }
 
 /// 10 s, as the kubelet's first pause before a container is restarted.
@@ -149,7 +144,7 @@ mod tests {
         }
         assert_eq!(pauses, [10, 20, 40, 80, 160, 300, 300]);
         retry.hurry();
-        assert_eq!((retry.not_before(), retry.failures()), (None, 7));
+        assert_eq!((retry.not_before(), retry.failures), (None, 7));
         retry.succeed();
         assert_eq!(retry, Retry::default());
     }
