@@ -9,6 +9,7 @@ pub mod kinds;
 pub mod merge_keys;
 pub mod model;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod pod_resources;
 pub mod quantity;
