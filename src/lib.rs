@@ -21,6 +21,7 @@ pub mod lease;
 pub mod logs;
 pub mod network;
 pub mod placement;
+pub mod sandbox;
 pub mod server;
 pub mod steward;
 pub mod store;
