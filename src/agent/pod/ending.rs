@@ -129,17 +129,26 @@ impl PodMachine {
     fn stop_in_order(&mut self, ending: Ending, now: Instant) {
         let pod = self.pod.clone();
         let grace_over = ending.at_once || now >= ending.kill_at;
-        let mut later_runs = false;
-        for (role, container) in spec::containers(&pod).rev() {
-            let lives = self.record.container(&container.name).running().is_some();
-            let starts = self.flight(&container.name).starting.is_some();
-            if lives && role == Role::Sidecar && later_runs && !grace_over {
+        let busy =
+            |(role, container): (Role, &Container)| role != Role::Init && self.is_busy(&container.name);
+        let last_busy =
+            spec::containers(&pod).enumerate().filter(|(_, each)| busy(*each)).map(|(at, _)| at).last();
+        for (at, (role, container)) in spec::containers(&pod).enumerate() {
+            if self.record.container(&container.name).running().is_none() {
+                continue;
+            }
+            if role == Role::Sidecar && Some(at) < last_busy && !grace_over {
                 self.wake_at(ending.kill_at);
-            } else if lives {
+            } else {
                 self.stop(&container.name, ending.kill_at, ending.at_once, now);
             }
-            later_runs |= role != Role::Init && (lives || starts);
         }
+    }
+
+    /// Whether a container runs or is being started.
+    fn is_busy(&self, name: &str) -> bool {
+        self.flights.get(name).is_some_and(|flight| flight.starting.is_some())
+            || self.record.containers.get(name).is_some_and(|known| known.running().is_some())
     }
 
     /// Asks the running container to stop, and kills it when its time is over.

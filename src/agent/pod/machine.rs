@@ -50,6 +50,8 @@ pub struct PodMachine {
     pub(super) release: Errand,
     /// What is mounted may be out of date.
     pub(super) volumes_stale: bool,
+    /// There was a sandbox before the reboot, and nothing has been said of its loss.
+    pub(super) sandbox_lost: bool,
     host: Host,
     status: PodStatus,
     written: Option<PodStatus>,
@@ -65,7 +67,7 @@ impl PodMachine {
     pub fn new(pod: Arc<Pod>, record: Option<PodRecord>, host: Host, now: Instant, wall: WallTime) -> Self {
         let persisted = record.clone();
         let mut record = record.unwrap_or_else(|| PodRecord::new(&pod, &host, now, wall));
-        let lost_sandbox = record.enter_boot(&host, now, wall);
+        let sandbox_lost = record.enter_boot(&host, now, wall);
         let mut machine = Self {
             volumes_stale: record.volumes_mounted,
             pod,
@@ -76,6 +78,7 @@ impl PodMachine {
             make: Errand::default(),
             mount: Errand::default(),
             release: Errand::default(),
+            sandbox_lost,
             host,
             status: PodStatus::default(),
             written: None,
@@ -85,9 +88,6 @@ impl PodMachine {
             finished: false,
         };
         machine.refresh_status(wall);
-        if lost_sandbox && machine.record.ending.is_none() {
-            machine.record_event(Event::sandbox_changed());
-        }
         machine
     }
 

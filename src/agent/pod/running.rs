@@ -27,6 +27,9 @@ impl PodMachine {
         }
         match self.make.turn(now) {
             Turn::Now => {
+                if std::mem::take(&mut self.sandbox_lost) {
+                    self.record_event(Event::sandbox_changed());
+                }
                 self.make.asked = true;
                 self.wish(Effect::MakeSandbox);
             }
