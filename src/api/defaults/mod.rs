@@ -64,4 +64,5 @@ fn field_or_new<'a>(object: &'a mut Map<String, Value>, name: &str) -> Option<&'
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "objects are written in place, as json!")]
 mod tests;

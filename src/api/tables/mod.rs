@@ -1,15 +1,31 @@
-//! The columns and cells of every kind's Table, as upstream's printers make them.
+//! The columns and cells of every kind's Table, as upstream's printers make them for kubectl.
 
+mod daemon_set;
 mod duration;
+mod event;
+mod node;
+mod pod;
+mod pod_status;
+mod small;
 
+pub use daemon_set::{DAEMON_SET, daemon_set};
 pub use duration::human_duration;
+pub use event::{EVENT, event};
+pub use node::{NODE, node};
+pub use pod::{POD, pod};
 use serde_json::Value;
+pub use small::{
+    CONFIG_MAP, CONTROLLER_REVISION, LEASE, NAMESPACE, SECRET, SERVICE_ACCOUNT, config_map,
+    controller_revision, lease, namespace, secret, service_account,
+};
 
 use crate::api::kinds::Column;
 use crate::time::WallTime;
 
-/// `NAME AGE`, for kinds without a printer of their own.
-pub const NAME_AND_AGE: &[Column] = &[NAME, AGE];
+/// What stands where there is nothing.
+const NONE: &str = "<none>";
+/// What stands where nothing is known.
+const UNKNOWN: &str = "<unknown>";
 
 const NAME: Column = Column {
     name: "Name",
@@ -19,25 +35,51 @@ const NAME: Column = Column {
     description: "Name must be unique within a namespace, and is fixed once the object is made.",
 };
 
-const AGE: Column = Column {
-    name: "Age",
-    kind: "string",
-    format: "",
-    priority: 0,
-    description: "Time since the object was made.",
-};
+const AGE: Column = text_column("Age", "Time since the object was made.");
 
-/// Cells of [`NAME_AND_AGE`].
-pub fn name_and_age(object: &Value, now: WallTime) -> Vec<Value> {
-    vec![name(object), age(object, now).into()]
+const fn text_column(name: &'static str, description: &'static str) -> Column {
+    Column { name, kind: "string", format: "", priority: 0, description }
+}
+
+const fn number_column(name: &'static str, description: &'static str) -> Column {
+    Column { name, kind: "integer", format: "", priority: 0, description }
+}
+
+/// Shown with `-o wide` only.
+const fn wide(column: Column) -> Column {
+    Column { priority: 1, ..column }
 }
 
 fn name(object: &Value) -> Value {
     text(object, "/metadata/name").into()
 }
 
+/// The text at a JSON pointer, empty where there is none.
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The number at a JSON pointer, zero where there is none.
+fn number(object: &Value, pointer: &str) -> i64 {
+    object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
+}
+
+/// The items of the list at a JSON pointer.
+fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// How many entries the list or map at a JSON pointer has.
+fn count(object: &Value, pointer: &str) -> usize {
+    match object.pointer(pointer) {
+        Some(Value::Array(items)) => items.len(),
+        Some(Value::Object(entries)) => entries.len(),
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) | None => 0,
+    }
+}
+
+fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
+    if text.is_empty() { otherwise } else { text }
 }
 
 fn age(object: &Value, now: WallTime) -> String {
@@ -47,5 +89,17 @@ fn age(object: &Value, now: WallTime) -> String {
 /// How long ago `timestamp` (RFC 3339) was, or `<unknown>`.
 fn since(timestamp: &str, now: WallTime) -> String {
     WallTime::parse(timestamp)
-        .map_or_else(|| "<unknown>".into(), |then| human_duration(now.0.duration_since(then.0).as_secs()))
+        .map_or_else(|| UNKNOWN.into(), |then| human_duration(now.0.duration_since(then.0).as_secs()))
 }
+
+/// Names and images of containers, each joined by commas.
+fn names_and_images(containers: &[Value]) -> (String, String) {
+    let join = |field: &str| {
+        containers.iter().map(|it| it[field].as_str().unwrap_or_default()).collect::<Vec<_>>().join(",")
+    };
+    (join("name"), join("image"))
+}
+
+#[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "objects are written in place, as json!")]
+mod tests;
