@@ -20,12 +20,35 @@ pub struct Command {
     pub action: Action,
     /// Everything but the write (`dryRun=All`).
     pub dry_run: bool,
+    /// What becomes of fields that nobody knows (`fieldValidation`).
+    pub field_validation: FieldValidation,
+    /// What [`crate::api::model::duplicate_fields`] found in the text of the body.
+    pub duplicate_fields: Vec<String>,
+}
+
+/// What becomes of unknown and doubled fields. Unknown ones are stored in any case, unless they are refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Nothing is said.
+    Ignore,
+    /// A warning for each.
+    #[default]
+    Warn,
+    /// They are refused.
+    Strict,
 }
 
 impl Command {
-    /// A command that is no dry run.
+    /// A command that is no dry run and warns of unknown fields.
     pub fn new(kind: &'static Kind, namespace: impl Into<String>, action: Action) -> Self {
-        Self { kind, namespace: namespace.into(), action, dry_run: false }
+        Self {
+            kind,
+            namespace: namespace.into(),
+            action,
+            dry_run: false,
+            field_validation: FieldValidation::default(),
+            duplicate_fields: Vec::new(),
+        }
     }
 }
 

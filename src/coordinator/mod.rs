@@ -4,16 +4,33 @@
 //! commands, commits each on a [`Draft`] over the state, has the store make the draft's changes durable, and only then
 //! applies the draft, publishes its changes to the watchers and answers. A command that is refused leaves the draft
 //! as it was.
+//!
+//! Every verb ends in [`turn`]'s `put` or `remove`; what is particular to a kind stands in `rules`, `pod`, `namespace`
+//! and `daemon_set`.
 //! Architecture invariant: nothing here decides anything about a Pod.
 
+mod body;
 mod command;
 mod create;
+mod daemon_set;
 mod delete;
+mod expiry;
+mod metadata;
+mod namespace;
+mod pod;
+mod rules;
 pub mod state;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod update;
 
-pub use command::{Action, Body, Command, DeleteOptions, Entropy, Outcome, Propagation, Reply, Subresource};
+pub use command::{
+    Action, Body, Command, DeleteOptions, Entropy, FieldValidation, Outcome, Propagation, Reply, Subresource,
+};
+pub use expiry::{EVENT_LIFETIME, Expiry};
+pub use metadata::{FOREGROUND, ORPHAN};
+pub use rules::INITIAL_NAMESPACES;
 
 use crate::api::status::Status;
 use crate::coordinator::state::Draft;
@@ -27,14 +44,15 @@ pub fn commit(
     now: WallTime,
     entropy: &mut dyn Entropy,
 ) -> Result<Reply, Status> {
-    let mut turn =
-        Turn { draft, kind: command.kind, namespace: &command.namespace, dry_run: command.dry_run, now };
-    match &command.action {
-        Action::Create { body } => turn.create(body.clone(), entropy),
-        Action::Update { name, subresource, body } => turn.update(name, *subresource, body.clone()),
+    let mut turn = Turn { draft, command, now, entropy, warnings: Vec::new() };
+    let mut reply = match &command.action {
+        Action::Create { body } => turn.create(body),
+        Action::Update { name, subresource, body } => turn.update(name, *subresource, body),
         Action::Patch { name, subresource, patch } => turn.patch(name, *subresource, patch),
         Action::Delete { name, options } => turn.delete(name, options),
-        Action::Bind { name, .. } => Err(turn.not_found(name)),
+        Action::Bind { name, body } => turn.bind(name, body),
         Action::Expire { name, resource_version } => Ok(turn.expire(name, *resource_version)),
-    }
+    }?;
+    reply.warnings = turn.warnings;
+    Ok(reply)
 }

@@ -5,66 +5,92 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::api::kinds::Kind;
-use crate::api::status::Status;
-use crate::coordinator::command::{Body, Outcome, Reply};
+use crate::api::status::{FieldError, Status};
+use crate::coordinator::command::{Body, Command, Entropy, Outcome, Reply};
 use crate::coordinator::state::{Draft, Key, Object};
 use crate::time::WallTime;
 
-/// The draft and what every verb needs to know.
-pub(super) struct Turn<'d, 's> {
-    pub(super) draft: &'d mut Draft<'s>,
-    pub(super) kind: &'static Kind,
-    pub(super) namespace: &'d str,
-    pub(super) dry_run: bool,
+/// What every verb needs.
+pub(super) struct Turn<'a, 's> {
+    pub(super) draft: &'a mut Draft<'s>,
+    pub(super) command: &'a Command,
     pub(super) now: WallTime,
+    pub(super) entropy: &'a mut dyn Entropy,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Turn<'_, '_> {
+    pub(super) fn kind(&self) -> &'static Kind {
+        self.command.kind
+    }
+
+    /// The namespace that the path names, empty for cluster-scoped kinds.
+    pub(super) fn namespace(&self) -> &str {
+        if self.kind().namespaced { &self.command.namespace } else { "" }
+    }
+
     pub(super) fn key(&self, name: &str) -> Key {
-        Key::new(self.kind, self.namespace, name)
-    }
-
-    pub(super) fn not_found(&self, name: &str) -> Status {
-        Status::not_found(self.kind.group, self.kind.plural, name)
-    }
-
-    pub(super) fn conflict(&self, name: &str, why: &str) -> Status {
-        Status::conflict(self.kind.group, self.kind.plural, name, why)
+        Key::new(self.kind(), self.namespace(), name)
     }
 
     pub(super) fn find(&self, name: &str) -> Result<Arc<Object>, Status> {
         self.draft.get(&self.key(name)).ok_or_else(|| self.not_found(name))
     }
 
-    /// Writes a version; a dry run only shows it, at the version it would replace.
+    pub(super) fn not_found(&self, name: &str) -> Status {
+        Status::not_found(self.kind().group, self.kind().plural, name)
+    }
+
+    pub(super) fn conflict(&self, name: &str, why: &str) -> Status {
+        Status::conflict(self.kind().group, self.kind().plural, name, why)
+    }
+
+    pub(super) fn forbidden(&self, name: &str, why: &str) -> Status {
+        Status::forbidden(self.kind().group, self.kind().plural, name, why)
+    }
+
+    pub(super) fn refuse_errors(&self, name: &str, errors: &[FieldError]) -> Result<(), Status> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(Status::invalid(self.kind().group, self.kind().kind, name, errors))
+    }
+
+    /// Writes a version. A dry run only shows it, at the version it would replace.
     pub(super) fn put(&mut self, value: Value, outcome: Outcome, replaced: u64) -> Reply {
-        let revision = if self.dry_run { replaced } else { self.draft.next_revision() };
-        let object = Arc::new(Object::encode(self.kind, value, revision));
-        if !self.dry_run {
+        let object = Arc::new(Object::encode(self.kind(), value, self.revision(replaced)));
+        if !self.command.dry_run {
             self.draft.put(object.clone());
         }
-        Reply { outcome, body: Body::Object(object), warnings: Vec::new() }
+        done(outcome, Body::Object(object))
     }
 
     /// Takes an object away; watchers hear of `last`.
     pub(super) fn remove(&mut self, last: Value, replaced: u64) -> Arc<Object> {
-        let revision = if self.dry_run { replaced } else { self.draft.next_revision() };
-        let object = Arc::new(Object::encode(self.kind, last, revision));
-        if !self.dry_run {
+        let object = Arc::new(Object::encode(self.kind(), last, self.revision(replaced)));
+        if !self.command.dry_run {
             let key = object.key.clone();
             self.draft.remove(&key, object.clone());
         }
         object
     }
 
+    fn revision(&self, replaced: u64) -> u64 {
+        if self.command.dry_run { replaced } else { self.draft.next_revision() }
+    }
+
     /// The Status of success that a removal answers with.
-    pub(super) fn success(&self, name: &str, uid: &str) -> Body {
-        let mut details = json!({ "name": name, "kind": self.kind.plural, "uid": uid });
-        if !self.kind.group.is_empty() {
-            details["group"] = self.kind.group.into();
+    pub(super) fn success(&self, object: &Object) -> Body {
+        let mut details = json!({ "name": &*object.key.name, "kind": self.kind().plural, "uid": object.uid });
+        if !self.kind().group.is_empty() {
+            details["group"] = self.kind().group.into();
         }
         Body::Status(json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
         }))
     }
+}
+
+pub(super) fn done(outcome: Outcome, body: Body) -> Reply {
+    Reply { outcome, body, warnings: Vec::new() }
 }

@@ -116,6 +116,16 @@ impl Patch {
     }
 }
 
+impl Patch {
+    /// How upstream shows, in errors, a patch or what it made.
+    pub fn shown(&self, patched: &Value) -> String {
+        match self {
+            Self::Json(_) | Self::Merge(_) => patched.to_string(),
+            Self::Strategic(patch) => strategic::go_text(patch),
+        }
+    }
+}
+
 fn not_an_object() -> PatchError {
     PatchError::Malformed("Invalid JSON Patch".into())
 }

@@ -406,7 +406,7 @@ fn go_type(value: &Value) -> &'static str {
 }
 
 /// A value as Go prints it with `%v`, which is how upstream's messages show it.
-fn go_text(value: &Value) -> String {
+pub(super) fn go_text(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".into(),
         Value::String(text) => text.clone(),

@@ -1,0 +1,130 @@
+//! What clients send, made fit to be stored: of the right kind and types, canonical, with defaults.
+
+use serde_json::Value;
+
+use crate::api::kinds::Kind;
+use crate::api::model;
+use crate::api::status::{FieldError, Status};
+use crate::coordinator::command::FieldValidation;
+use crate::coordinator::metadata;
+use crate::coordinator::turn::Turn;
+
+impl Turn<'_, '_> {
+    /// Reads the body of a POST or PUT.
+    pub(super) fn decode(&mut self, body: &Value) -> Result<Value, Status> {
+        let kind = self.kind();
+        let mut value = body.clone();
+        check_type(kind, &value)?;
+        model::decode_check(kind, &value).map_err(Status::bad_request)?;
+        let found = self.findings(&value, None);
+        if self.command.field_validation == FieldValidation::Strict && !found.is_empty() {
+            return Err(Status::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
+                kind.kind,
+                kind.version,
+                kind.kind,
+                found.join(", ")
+            )));
+        }
+        self.finish(&mut value, found)?;
+        Ok(value)
+    }
+
+    /// Reads what a patch made of an object; `shown` is how upstream shows it in errors.
+    pub(super) fn decode_patched(
+        &mut self,
+        mut value: Value,
+        old: &Value,
+        shown: impl Fn(&Value) -> String,
+    ) -> Result<Value, Status> {
+        let kind = self.kind();
+        let unfit = |value: &Value, why: &str| {
+            let error = FieldError::invalid("patch", &shown(value).into(), why);
+            Status::invalid("", "", "", &[error])
+        };
+        check_type(kind, &value)?;
+        model::decode_check(kind, &value).map_err(|why| unfit(&value, &why))?;
+        let found = self.findings(&value, Some(old));
+        if self.command.field_validation == FieldValidation::Strict && !found.is_empty() {
+            return Err(unfit(&value, &format!("strict decoding error: {}", found.join(", "))));
+        }
+        self.finish(&mut value, found)?;
+        Ok(value)
+    }
+
+    /// Unknown and doubled fields, save those that were unknown before.
+    fn findings(&self, value: &Value, old: Option<&Value>) -> Vec<String> {
+        if self.command.field_validation == FieldValidation::Ignore {
+            return Vec::new();
+        }
+        let mut found = self.command.duplicate_fields.clone();
+        let unknown = model::unknown_fields(self.kind(), value);
+        let before = match old {
+            Some(old) if !unknown.is_empty() => model::unknown_fields(self.kind(), old),
+            _ => Vec::new(),
+        };
+        found.extend(unknown.into_iter().filter(|fault| !before.contains(fault)));
+        found
+    }
+
+    fn finish(&mut self, value: &mut Value, warnings: Vec<String>) -> Result<(), Status> {
+        model::canonicalise(self.kind(), value);
+        value["apiVersion"] = self.kind().api_version().into();
+        value["kind"] = self.kind().kind.into();
+        self.check_namespace(value)?;
+        (self.kind().defaults)(value);
+        self.warnings.extend(warnings);
+        self.warnings.extend(metadata::remove_duplicate_owners(value));
+        Ok(())
+    }
+
+    /// The namespace of the object is the path's, whether it says so or not.
+    fn check_namespace(&self, value: &mut Value) -> Result<(), Status> {
+        let (stated, asked) = (metadata::text(value, "namespace"), self.namespace());
+        if asked.is_empty() {
+            metadata::clear(value, "namespace");
+        } else if stated.is_empty() {
+            metadata::fields(value).insert("namespace".into(), asked.into());
+        } else if stated != asked {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What the object says of its type, if anything, is true.
+fn check_type(kind: &Kind, value: &Value) -> Result<(), Status> {
+    if !value.is_object() {
+        return Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): not a JSON object",
+            kind.kind
+        )));
+    }
+    let expected = kind.api_version();
+    let said = |field: &str| value[field].as_str().filter(|text| !text.is_empty());
+    match (said("apiVersion"), said("kind")) {
+        (Some(version), _) if version != expected => Err(Status::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({expected})"
+        ))),
+        (_, Some(other)) if other != kind.kind => Err(Status::bad_request(format!(
+            "{other} in version {:?} cannot be handled as a {}: the kinds differ",
+            kind.version, kind.kind
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The name of the object is the path's.
+pub(super) fn check_name(value: &Value, name: &str) -> Result<(), Status> {
+    match metadata::text(value, "name") {
+        same if same == name => Ok(()),
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        ))),
+        other => Err(Status::bad_request(format!(
+            "the name of the object ({other}) does not match the name on the URL ({name})"
+        ))),
+    }
+}
