@@ -1,3 +1,4 @@
 //! Effects.
 
+pub mod node;
 pub mod tls;

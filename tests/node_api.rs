@@ -1,0 +1,606 @@
+//! The node's HTTPS API, over real TLS connections, with real processes behind exec.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use leasehold::api::status::Status;
+use leasehold::driver::clock;
+use leasehold::server::node::{
+    ContainerPath, ExecRequest, Execution, Kind, LogSource, Metric, NodeBackend, Settings, serve,
+};
+use leasehold::server::tls::{Authority, Identity, NODES, PROXY_NAME, client_config};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use rustls::pki_types::ServerName;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Nothing here takes nearly so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A node whose containers are this machine.
+struct Local {
+    log: PathBuf,
+    writing: watch::Receiver<bool>,
+}
+
+impl NodeBackend for Local {
+    type Execution = Process;
+
+    async fn log(&self, container: &ContainerPath, previous: bool) -> Result<LogSource, Status> {
+        if previous {
+            let name = &container.container;
+            return Err(Status::bad_request(format!("previous terminated container {name:?} not found")));
+        }
+        Ok(LogSource { path: self.log.clone(), writing: self.writing.clone() })
+    }
+
+    async fn running(&self, container: &ContainerPath) -> Result<String, Status> {
+        let ContainerPath { namespace, pod, container } = container;
+        match (namespace.as_str(), pod.as_str(), container.as_str()) {
+            ("default", "web-0", "main") => Ok("uid-main-0".into()),
+            _ => Err(Status::not_found("", "pods", pod)),
+        }
+    }
+
+    async fn exec(&self, id: &str, request: ExecRequest) -> Result<Process, Status> {
+        assert_eq!(id, "uid-main-0");
+        Process::start(&request)
+    }
+
+    async fn pods(&self) -> Vec<Arc<Pod>> {
+        let mut pod = Pod::default();
+        pod.metadata.name = Some("web-0".into());
+        vec![Arc::new(pod)]
+    }
+
+    async fn metrics(&self) -> Vec<Metric> {
+        let samples = vec![(Vec::new(), 1.0)];
+        vec![Metric { name: "leasehold_pods", help: "Pods on this node.", kind: Kind::Gauge, samples }]
+    }
+}
+
+/// A process whose streams are FIFOs, opened as the shim opens them.
+struct Process {
+    pid: Pid,
+    child: tokio::sync::Mutex<Child>,
+    /// The shim's own writer of the input; it lets go when told to.
+    stdin: Mutex<Option<File>>,
+    sizes: Mutex<Option<File>>,
+}
+
+impl Process {
+    fn start(request: &ExecRequest) -> Result<Self, Status> {
+        let streams = &request.streams;
+        let reader = |path: &PathBuf| File::options().read(true).open(path).expect("a writer is there");
+        let writer = |path: &PathBuf| File::options().write(true).open(path).expect("a reader is there");
+        let stdin = streams.stdin.as_ref().map(writer);
+        let output = |path: &Option<PathBuf>| path.as_ref().map_or(Stdio::null(), |p| writer(p).into());
+        let child = Command::new(&request.command[0])
+            .args(&request.command[1..])
+            .stdin(streams.stdin.as_ref().map_or(Stdio::null(), |path| reader(path).into()))
+            .stdout(output(&streams.stdout))
+            .stderr(output(&streams.stderr))
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| Status::internal(format!("exec {:?}: {error}", request.command[0])))?;
+        let pid = Pid::from_raw(child.id().expect("it was not awaited yet") as i32);
+        let sizes = streams.terminal.then(|| streams.stdout.as_ref().map(writer)).flatten();
+        Ok(Self { pid, child: child.into(), stdin: stdin.into(), sizes: sizes.into() })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // What it left in the background.
+        let _ = killpg(self.pid, Signal::SIGKILL);
+    }
+}
+
+impl Execution for Process {
+    async fn wait(&self) -> Result<i32, Status> {
+        let status = self.child.lock().await.wait().await.map_err(Status::internal)?;
+        self.sizes.lock().expect("not poisoned").take();
+        Ok(status.code().unwrap_or(137))
+    }
+
+    async fn resize(&self, width: u16, height: u16) {
+        use std::io::Write;
+        if let Some(terminal) = &mut *self.sizes.lock().expect("not poisoned") {
+            writeln!(terminal, "now {width}x{height}").expect("a reader is there");
+        }
+    }
+
+    async fn close_stdin(&self) {
+        self.stdin.lock().expect("not poisoned").take();
+    }
+
+    async fn kill(&self) {
+        let _ = killpg(self.pid, Signal::SIGKILL);
+    }
+}
+
+/// A running node API and the authority of its cluster.
+struct Node {
+    dir: tempfile::TempDir,
+    authority: Authority,
+    address: SocketAddr,
+    log: PathBuf,
+    running: watch::Sender<bool>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Node {
+    async fn start(listen: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let authority =
+            Authority::load_or_create(&dir.path().join("ca"), clock::wall()).expect("an authority");
+        let names = ["127.0.0.1".to_owned(), "::1".to_owned()];
+        let identity = authority.issue_server("node-1", &names, clock::wall()).expect("a certificate");
+        let listener = TcpListener::bind(listen).await.expect("a free port");
+        let address = listener.local_addr().expect("it listens");
+        let log = dir.path().join("0.log");
+        let (running, writing) = watch::channel(true);
+        let exec_dir = dir.path().join("exec");
+        let settings = Settings::new(identity, authority.ca_pem().to_owned(), exec_dir, clock::wall);
+        let backend = Local { log: log.clone(), writing };
+        let server = tokio::spawn(async move {
+            serve(listener, settings, backend).await.expect("it serves");
+        });
+        Self { dir, authority, address, log, running, server }
+    }
+
+    fn identity(&self, name: &str) -> Identity {
+        self.authority.issue_client(name, &[], clock::wall()).expect("a certificate")
+    }
+
+    async fn connect(&self) -> Connection {
+        let config = client_config(&self.identity(PROXY_NAME), self.authority.ca_pem());
+        Connection::open(self.address, config.expect("usable")).await
+    }
+
+    /// Status and body, as the coordinator is answered.
+    async fn get(&self, path: &str) -> (u16, String) {
+        self.connect().await.get(path).await
+    }
+
+    /// Begins an exec session as kubectl does.
+    async fn exec(&self, query: &str, protocol: &str) -> WebSocket {
+        let path = format!("/exec/default/web-0/main?{query}");
+        let (status, _, socket) = self.connect().await.upgrade("GET", &path, protocol).await;
+        assert_eq!(status, 101);
+        socket
+    }
+}
+
+/// One TLS connection, speaking HTTP by hand.
+struct Connection(TlsStream<TcpStream>);
+
+impl Connection {
+    async fn open(address: SocketAddr, config: rustls::ClientConfig) -> Self {
+        let stream = TcpStream::connect(address).await.expect("it listens");
+        let name = ServerName::IpAddress(address.ip().into());
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a handshake");
+        Self(stream)
+    }
+
+    async fn head(&mut self) -> (u16, BTreeMap<String, String>) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(timeout(PATIENCE, self.0.read_u8()).await.expect("in time").expect("a response"));
+        }
+        let head = String::from_utf8(head).expect("text");
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status");
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        (status, headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect())
+    }
+
+    async fn request(&mut self, method: &str, path: &str, headers: &str) {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: node\r\n{headers}\r\n");
+        self.0.write_all(request.as_bytes()).await.expect("connected");
+    }
+
+    async fn get(mut self, path: &str) -> (u16, String) {
+        self.request("GET", path, "Connection: close\r\n").await;
+        let (status, headers) = self.head().await;
+        let mut body = Vec::new();
+        let read = timeout(PATIENCE, self.0.read_to_end(&mut body)).await.expect("in time");
+        assert!(read.is_ok() || headers.contains_key("content-length"), "{read:?}");
+        let chunked = headers.get("transfer-encoding").is_some_and(|encoding| encoding == "chunked");
+        let body = if chunked { unchunked(&body) } else { body };
+        (status, String::from_utf8(body).expect("text"))
+    }
+
+    async fn upgrade(
+        mut self,
+        method: &str,
+        path: &str,
+        protocol: &str,
+    ) -> (u16, BTreeMap<String, String>, WebSocket) {
+        let headers = format!(
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: {protocol}\r\n"
+        );
+        self.request(method, path, &headers).await;
+        let (status, headers) = self.head().await;
+        let (reader, writer) = tokio::io::split(self.0);
+        (status, headers, WebSocket { reader: Receiver(reader), writer: Sender(writer) })
+    }
+}
+
+fn unchunked(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    loop {
+        let end = body.windows(2).position(|pair| pair == b"\r\n").expect("a chunk");
+        let size = std::str::from_utf8(&body[..end]).ok().and_then(|hex| usize::from_str_radix(hex, 16).ok());
+        let size = size.expect("a size");
+        if size == 0 {
+            return whole;
+        }
+        whole.extend_from_slice(&body[end + 2..end + 2 + size]);
+        body = &body[end + 4 + size..];
+    }
+}
+
+/// The client's end of a WebSocket.
+struct WebSocket {
+    reader: Receiver,
+    writer: Sender,
+}
+
+struct Sender(WriteHalf<TlsStream<TcpStream>>);
+struct Receiver(ReadHalf<TlsStream<TcpStream>>);
+
+impl Sender {
+    /// Sends one binary message; the mask is all zeros.
+    async fn send(&mut self, message: &[u8]) {
+        let mut frame = vec![0x82];
+        match message.len() {
+            short @ 0..=125 => frame.push(0x80 | short as u8),
+            long => {
+                frame.push(0x80 | 127);
+                frame.extend_from_slice(&(long as u64).to_be_bytes());
+            }
+        }
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(message);
+        self.0.write_all(&frame).await.expect("connected");
+        self.0.flush().await.expect("connected");
+    }
+}
+
+impl Receiver {
+    /// The next binary message; none when the server closes.
+    async fn receive(&mut self) -> Option<Vec<u8>> {
+        loop {
+            let read = async {
+                let kind = self.0.read_u8().await.ok()? & 0x0f;
+                let length = match self.0.read_u8().await.ok()? {
+                    126 => u64::from(self.0.read_u16().await.ok()?),
+                    127 => self.0.read_u64().await.ok()?,
+                    short => u64::from(short),
+                };
+                let mut message = vec![0; length as usize];
+                self.0.read_exact(&mut message).await.ok()?;
+                Some((kind, message))
+            };
+            match timeout(PATIENCE, read).await.expect("in time")? {
+                (2, message) => return Some(message),
+                (8, _) => return None,
+                _ => {}
+            }
+        }
+    }
+
+    /// All that each channel carries until the session ends.
+    async fn rest(mut self) -> Outcome {
+        let mut outcome = Outcome::default();
+        while let Some(message) = self.receive().await {
+            let (channel, bytes) = message.split_first().expect("a channel");
+            match channel {
+                1 => outcome.stdout.extend_from_slice(bytes),
+                2 => outcome.stderr.extend_from_slice(bytes),
+                3 => outcome.status = serde_json::from_slice(bytes).expect("JSON"),
+                other => panic!("channel {other}"),
+            }
+        }
+        outcome
+    }
+}
+
+#[derive(Default)]
+struct Outcome {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    status: Value,
+}
+
+impl Outcome {
+    fn stdout(&self) -> &str {
+        std::str::from_utf8(&self.stdout).expect("text")
+    }
+}
+
+const V4: &str = "v4.channel.k8s.io";
+const V5: &str = "v5.channel.k8s.io";
+
+fn shell(script: &str) -> String {
+    let script: Vec<_> = script.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    format!("command=sh&command=-c&command={}", script.concat())
+}
+
+#[tokio::test]
+async fn only_the_coordinator_is_served_and_everybody_else_is_told_401() {
+    let node = Node::start("127.0.0.1:0").await;
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let foreign = Authority::load_or_create(elsewhere.path(), clock::wall()).expect("an authority");
+    let foreign = foreign.issue_client(PROXY_NAME, &[], clock::wall()).expect("a certificate");
+    let other_node = node.authority.issue_client("leasehold:node:node-2", &[NODES], clock::wall());
+    let with = |identity: &Identity| client_config(identity, node.authority.ca_pem()).expect("usable");
+    let anonymous = rustls::ClientConfig::builder_with_provider(with(&foreign).crypto_provider().clone())
+        .with_safe_default_protocol_versions()
+        .expect("usable")
+        .with_root_certificates({
+            use rustls::pki_types::pem::PemObject;
+            let mut roots = rustls::RootCertStore::empty();
+            let ca = rustls::pki_types::CertificateDer::from_pem_slice(node.authority.ca_pem().as_bytes());
+            roots.add(ca.expect("PEM")).expect("a certificate");
+            roots
+        })
+        .with_no_client_auth();
+    let cases = [
+        ("no certificate", anonymous, 401),
+        ("a foreign authority's", with(&foreign), 401),
+        ("another node's", with(&other_node.expect("a certificate")), 401),
+        ("a server certificate of this cluster", with(&server_as_client(&node)), 401),
+        ("the coordinator's", with(&node.identity(PROXY_NAME)), 200),
+    ];
+    for (who, config, expected) in cases {
+        for path in ["/pods", "/metrics"] {
+            let (status, body) = Connection::open(node.address, config.clone()).await.get(path).await;
+            assert_eq!(status, expected, "{who}: {path}: {body}");
+        }
+        // Health is for this machine too, and the caller is on it.
+        let (status, _) = Connection::open(node.address, config.clone()).await.get("/healthz").await;
+        assert_eq!(status, 200, "{who}");
+        if expected == 401 {
+            let path = format!("/exec/default/web-0/main?stdout=1&{}", shell("true"));
+            let connection = Connection::open(node.address, config).await;
+            assert_eq!(connection.upgrade("GET", &path, V5).await.0, 401, "{who}");
+        }
+    }
+}
+
+fn server_as_client(node: &Node) -> Identity {
+    node.authority.issue_server(PROXY_NAME, &[], clock::wall()).expect("a certificate")
+}
+
+#[tokio::test]
+async fn pods_metrics_and_what_is_not_there() {
+    let node = Node::start("[::1]:0").await;
+    let (status, pods) = node.get("/pods").await;
+    let pods: Value = serde_json::from_str(&pods).expect("JSON");
+    assert_eq!(
+        (status, &pods["kind"], &pods["items"][0]["metadata"]["name"]),
+        (200, &json!("PodList"), &json!("web-0"))
+    );
+    let (_, metrics) = node.get("/metrics").await;
+    assert_eq!(
+        metrics,
+        "# HELP leasehold_pods Pods on this node.\n# TYPE leasehold_pods gauge\nleasehold_pods 1\n"
+    );
+    let (status, text) = node.get("/attach/default/web-0/main").await;
+    assert_eq!(
+        (status, text.as_str()),
+        (501, "attach is not implemented by this node yet; exec and logs are\n")
+    );
+    assert_eq!(node.get("/portForward/default/web-0").await.0, 501);
+    assert_eq!(node.get("/configz").await, (404, "/configz: no such path on a node\n".into()));
+}
+
+#[tokio::test]
+async fn logs_are_served_as_kubectl_asks_for_them() {
+    let node = Node::start("127.0.0.1:0").await;
+    let get = |query: &str| {
+        let path = format!("/containerLogs/default/web-0/main{query}");
+        let node = &node;
+        async move { node.get(&path).await }
+    };
+    assert_eq!(get("").await, (404, "container \"main\" in pod \"web-0\" has no log on this node\n".into()));
+    let text = "2026-01-02T12:00:00.000000000Z stdout F one\n2026-01-02T12:00:01.000000000Z stderr F two\n";
+    std::fs::write(&node.log, text).expect("writable");
+    assert_eq!(get("").await, (200, "one\ntwo\n".into()));
+    assert_eq!(
+        get("?tailLines=1&timestamps=true").await,
+        (200, "2026-01-02T12:00:01.000000000Z two\n".into())
+    );
+    assert_eq!(get("?limitBytes=5").await, (200, "one\nt".into()));
+    assert_eq!(get("?sinceTime=2026-01-02T12%3A00%3A01Z").await, (200, "two\n".into()));
+    assert_eq!(get("?sinceSeconds=60&stream=All").await, (200, String::new()));
+    for (query, expected) in [
+        ("?tailLines=-1", "tailLines: Invalid value: \"-1\": expected a whole number of at least 0\n"),
+        ("?sinceTime=now", "sinceTime: Invalid value: \"now\": expected an RFC 3339 time\n"),
+        (
+            "?sinceSeconds=1&sinceTime=2026-01-02T12:00:01Z",
+            "at most one of `sinceTime` or `sinceSeconds` may be specified\n",
+        ),
+        ("?previous=true", "previous terminated container \"main\" not found\n"),
+    ] {
+        assert_eq!(get(query).await, (400, expected.into()), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_followed_log_goes_on_until_the_container_has_ended() {
+    let node = Node::start("127.0.0.1:0").await;
+    std::fs::write(&node.log, "2026-01-02T12:00:00Z stdout F one\n").expect("writable");
+    let mut connection = node.connect().await;
+    connection.request("GET", "/containerLogs/default/web-0/main?follow=true", "Connection: close\r\n").await;
+    assert_eq!(connection.head().await.0, 200);
+    let mut chunk = [0; 9];
+    connection.0.read_exact(&mut chunk).await.expect("a chunk");
+    assert_eq!(&chunk, b"4\r\none\n\r\n");
+    let mut log = File::options().append(true).open(&node.log).expect("it is there");
+    std::io::Write::write_all(&mut log, b"2026-01-02T12:00:01Z stdout F two\n").expect("writable");
+    connection.0.read_exact(&mut chunk).await.expect("a chunk");
+    assert_eq!(&chunk, b"4\r\ntwo\n\r\n");
+    node.running.send(false).expect("it is followed");
+    let mut rest = Vec::new();
+    timeout(PATIENCE, connection.0.read_to_end(&mut rest)).await.expect("in time").expect("closed in order");
+    assert_eq!(rest, b"0\r\n\r\n");
+}
+
+#[tokio::test]
+async fn a_command_s_outputs_and_exit_code_come_back_on_their_channels() {
+    let node = Node::start("127.0.0.1:0").await;
+    for protocol in [V4, V5] {
+        let query = format!("stdout=true&stderr=true&{}", shell("echo out; echo err >&2; exit 7"));
+        let mut socket = node.exec(&query, protocol).await;
+        assert_eq!(
+            socket.reader.receive().await,
+            Some(vec![1]),
+            "an empty message says that the session has begun"
+        );
+        let outcome = socket.reader.rest().await;
+        assert_eq!((outcome.stdout(), outcome.stderr.as_slice()), ("out\n", &b"err\n"[..]));
+        assert_eq!(outcome.status["reason"], "NonZeroExitCode");
+        assert_eq!(outcome.status["details"]["causes"], json!([{ "reason": "ExitCode", "message": "7" }]));
+    }
+    let outcome = node.exec(&format!("output=1&{}", shell("true")), V5).await.reader.rest().await;
+    assert_eq!(outcome.status, json!({ "metadata": {}, "status": "Success" }));
+    assert_eq!(sessions(&node), 0);
+}
+
+/// Directories of exec sessions that are left.
+fn sessions(node: &Node) -> usize {
+    std::fs::read_dir(node.dir.path().join("exec")).expect("readable").count()
+}
+
+#[tokio::test]
+async fn a_megabyte_goes_through_a_process_and_its_input_ends_when_the_client_says_so() {
+    let node = Node::start("127.0.0.1:0").await;
+    let query = format!("stdin=true&stdout=true&{}", shell("cat; echo the end"));
+    let socket = node.exec(&query, V5).await;
+    let block: Vec<u8> = (0..32_768_u32).map(|n| (n % 251) as u8).collect();
+    let WebSocket { reader, mut writer } = socket;
+    let sent = block.clone();
+    let send = tokio::spawn(async move {
+        for _ in 0..32 {
+            writer.send(&[&[0], sent.as_slice()].concat()).await;
+        }
+        writer.send(&[255, 0]).await;
+        // Dropped only when the session is over: the client stays connected.
+        writer
+    });
+    let outcome = reader.rest().await;
+    drop(send.await.expect("sent"));
+    assert_eq!(outcome.stdout.len(), 32 * block.len() + 8);
+    assert_eq!(outcome.stdout[..block.len()], block);
+    assert!(outcome.stdout.ends_with(b"the end\n"));
+    assert_eq!(outcome.status["status"], "Success");
+}
+
+#[tokio::test]
+async fn a_terminal_is_resized_and_has_one_output() {
+    let node = Node::start("127.0.0.1:0").await;
+    let query =
+        format!("stdin=1&stdout=1&stderr=1&tty=1&{}", shell("read line; echo got $line; echo err >&2"));
+    let WebSocket { mut reader, mut writer } = node.exec(&query, V4).await;
+    assert_eq!(reader.receive().await, Some(vec![1]));
+    writer.send(b"\x04{\"Width\":80,\"Height\":24}").await;
+    assert_eq!(reader.receive().await.expect("output"), b"\x01now 80x24\n");
+    writer.send(b"\x04not a size").await;
+    writer.send(b"\x00hello\n").await;
+    let outcome = reader.rest().await;
+    assert_eq!((outcome.stdout(), outcome.stderr.len()), ("got hello\n", 0));
+    assert_eq!(outcome.status["status"], "Success");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_takes_its_process_along() {
+    let node = Node::start("127.0.0.1:0").await;
+    let mark = node.dir.path().join("mark");
+    nix::unistd::mkfifo(&mark, nix::sys::stat::Mode::S_IRWXU).expect("makes");
+    let script = format!("exec 9>{}; echo here; cat >&2", mark.display());
+    let query = format!("stdin=1&stdout=1&{}", shell(&script));
+    let reading = tokio::task::spawn_blocking({
+        let mark = mark.clone();
+        move || std::fs::read(&mark).expect("readable")
+    });
+    let mut socket = node.exec(&query, V5).await;
+    assert_eq!(socket.reader.receive().await, Some(vec![1]));
+    assert_eq!(socket.reader.receive().await.expect("output"), b"\x01here\n");
+    drop(socket);
+    // The FIFO ends when the last process that has it open is gone.
+    timeout(PATIENCE, reading).await.expect("in time").expect("read");
+    timeout(PATIENCE, async {
+        while sessions(&node) > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("in time");
+}
+
+#[tokio::test]
+async fn output_that_a_background_process_holds_open_does_not_hold_the_session() {
+    let node = Node::start("127.0.0.1:0").await;
+    let query = format!("stdout=1&{}", shell("sleep 60 & echo started"));
+    let outcome = node.exec(&query, V5).await.reader.rest().await;
+    assert_eq!(outcome.stdout(), "started\n");
+    assert_eq!(outcome.status["status"], "Success");
+}
+
+#[tokio::test]
+async fn what_cannot_be_run_is_refused_before_or_in_the_session() {
+    let node = Node::start("127.0.0.1:0").await;
+    let refused = async |path: &str, protocol: &str| {
+        let (status, headers, socket) = node.connect().await.upgrade("POST", path, protocol).await;
+        let mut body = vec![0; headers["content-length"].parse().expect("a number")];
+        let mut reader = socket.reader;
+        reader.0.read_exact(&mut body).await.expect("a body");
+        (status, String::from_utf8(body).expect("text"))
+    };
+    let main = "/exec/default/web-0/main";
+    for (path, protocol, status, expected) in [
+        (format!("{main}?stdout=1"), V5, 400, "command: Required value: you must specify a command"),
+        (format!("{main}?command=ls"), V5, 400, "you must specify at least 1 of stdin, stdout, stderr"),
+        (format!("{main}?command=ls&stdout=1"), "v9", 400, "no subprotocol in common"),
+        ("/exec/default/gone/main?command=ls&stdout=1".into(), V5, 404, "pods \"gone\" not found"),
+    ] {
+        let (code, text) = refused(&path, protocol).await;
+        assert!(code == status && text.starts_with(expected), "{path}: {code} {text}");
+    }
+    let (status, text) = node.get(&format!("{main}?command=ls&stdout=1")).await;
+    assert!(status == 400 && text.contains("expected a WebSocket upgrade"), "{status} {text}");
+    let outcome = node.exec("stdout=1&command=no-such-program", V5).await.reader.rest().await;
+    assert_eq!(outcome.status["status"], "Failure");
+    let message = outcome.status["message"].as_str().expect("a message");
+    assert!(message.contains("no-such-program"), "{message}");
+    assert_eq!(sessions(&node), 0);
+    // A post with a proper handshake begins a session as a get does.
+    let path = format!("{main}?stdout=1&{}", shell("echo posted"));
+    let (status, headers, socket) = node.connect().await.upgrade("POST", &path, V4).await;
+    assert_eq!((status, headers["sec-websocket-protocol"].as_str()), (101, V4));
+    assert_eq!(socket.reader.rest().await.stdout(), "posted\n");
+}
