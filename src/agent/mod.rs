@@ -7,5 +7,6 @@ pub mod downward;
 pub mod env_file;
 pub mod environment;
 pub mod expansion;
+pub mod files;
 pub mod pod;
 pub mod sources;
