@@ -73,6 +73,21 @@ impl Object {
         Self { kind, key, uid, resource_version, labels, fields: (kind.fields)(&value), json }
     }
 
+    /// Takes up what [`Self::encode`] once made and a store has kept.
+    pub fn decode(kind: &'static Kind, json: Bytes) -> Result<Self, String> {
+        let value: Value = serde_json::from_slice(&json).map_err(|e| e.to_string())?;
+        let metadata = &value["metadata"];
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+        let resource_version = text("resourceVersion")
+            .parse()
+            .map_err(|_| "metadata.resourceVersion is no revision".to_owned())?;
+        let labels = metadata["labels"].as_object().into_iter().flatten();
+        let labels = labels.map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned())).collect();
+        let key = Key::new(kind, text("namespace"), text("name"));
+        let uid = text("uid").to_owned();
+        Ok(Self { kind, key, uid, resource_version, labels, fields: (kind.fields)(&value), json })
+    }
+
     /// The object as a tree.
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.json).expect("stored objects were encoded by `encode`")

@@ -2,4 +2,6 @@
 
 pub mod agent;
 pub mod clock;
+pub mod coordinator;
+pub mod entropy;
 pub mod recorder;

@@ -1,0 +1,61 @@
+//! What every cluster has from its first start on.
+
+use serde_json::json;
+
+use super::writer::Writer;
+use crate::api::kinds::{self, Kind};
+use crate::coordinator::{Action, Command, Entropy};
+use crate::driver::entropy::SystemEntropy;
+
+/// Namespaces that are made when they are missing.
+pub(super) const NAMESPACES: [&str; 5] =
+    ["default", "kube-system", "kube-public", "kube-node-lease", "leasehold-system"];
+
+/// Gives `kube-system` the cluster's uid, by which people tell clusters apart.
+struct ClusterUid<'a>(&'a str);
+
+impl Entropy for ClusterUid<'_> {
+    fn uid(&mut self) -> String {
+        self.0.to_owned()
+    }
+
+    fn suffix(&mut self) -> String {
+        SystemEntropy.suffix()
+    }
+}
+
+/// Makes what is missing.
+pub(super) fn write(writer: &mut Writer, cluster_uid: &str) -> Result<(), String> {
+    let row = |kind| kinds::by_kind("", "v1", kind).ok_or_else(|| format!("no kind {kind} is served"));
+    let (namespace, account) = (row("Namespace")?, row("ServiceAccount")?);
+    for name in NAMESPACES {
+        let body = json!({ "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } } });
+        if name == "kube-system" {
+            create(writer, namespace, "", name, body, &mut ClusterUid(cluster_uid))?;
+        } else {
+            create(writer, namespace, "", name, body, &mut SystemEntropy)?;
+        }
+        let body = json!({ "metadata": { "name": "default", "namespace": name } });
+        create(writer, account, name, "default", body, &mut SystemEntropy)?;
+    }
+    Ok(())
+}
+
+fn create(
+    writer: &mut Writer,
+    kind: &'static Kind,
+    namespace: &str,
+    name: &str,
+    body: serde_json::Value,
+    entropy: &mut dyn Entropy,
+) -> Result<(), String> {
+    if writer.view.get(kind, namespace, name).is_some() {
+        return Ok(());
+    }
+    let command = Command::new(kind, namespace, Action::Create { body });
+    let answers = writer.commit(&[&command], entropy).map_err(|e| e.to_string())?;
+    answers.into_iter().try_for_each(|answer| match answer {
+        Ok(_) => Ok(()),
+        Err(status) => Err(format!("{} {name}: {}", kind.kind, status.message)),
+    })
+}

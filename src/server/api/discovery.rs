@@ -1,0 +1,230 @@
+//! Discovery documents, made from the table of kinds.
+
+use serde_json::{Value, json};
+
+use super::negotiate::{Alternative, alternatives};
+use super::reply::Reply;
+use crate::api::kinds::{KINDS, Kind};
+
+/// Parts of an object that have paths of their own: kind, subresource, verbs, and group, version and kind of what
+/// goes over the wire (the kind's own where none).
+struct Part {
+    name: &'static str,
+    kind: Option<(&'static str, &'static str, &'static str)>,
+    verbs: &'static [&'static str],
+}
+
+const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
+
+fn parts(kind: &Kind) -> Vec<Part> {
+    let mut found = Vec::new();
+    if kind.has_status {
+        found.push(Part { name: "status", kind: None, verbs: STATUS_VERBS });
+    }
+    match (kind.group, kind.kind) {
+        ("", "Pod") => {
+            found.push(Part { name: "log", kind: None, verbs: &["get"] });
+            let exec = Some(("", "v1", "PodExecOptions"));
+            found.push(Part { name: "exec", kind: exec, verbs: &["create", "get"] });
+            found.push(Part { name: "binding", kind: Some(("", "v1", "Binding")), verbs: &["create"] });
+        }
+        ("", "Namespace") => found.push(Part { name: "finalize", kind: None, verbs: &["update"] }),
+        _ => {}
+    }
+    found
+}
+
+/// Groups and their versions in the order of the table.
+fn group_versions() -> Vec<(&'static str, &'static str)> {
+    let mut found = Vec::new();
+    for kind in KINDS {
+        if !found.contains(&(kind.group, kind.version)) {
+            found.push((kind.group, kind.version));
+        }
+    }
+    found
+}
+
+fn of(group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter().filter(move |kind| kind.group == group && kind.version == version)
+}
+
+/// `/api/v1`, `/apis/GROUP/VERSION`
+pub fn resources(group: &str, version: &str) -> Value {
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let mut resources = Vec::new();
+    for kind in of(group, version) {
+        let mut resource = json!({
+            "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
+            "verbs": VERBS,
+        });
+        if !kind.short_names.is_empty() {
+            resource["shortNames"] = kind.short_names.into();
+        }
+        if !kind.categories.is_empty() {
+            resource["categories"] = kind.categories.into();
+        }
+        resources.push(resource);
+        for part in parts(kind) {
+            let mut resource = json!({
+                "name": format!("{}/{}", kind.plural, part.name), "singularName": "",
+                "namespaced": kind.namespaced, "kind": part.kind.map_or(kind.kind, |k| k.2), "verbs": part.verbs,
+            });
+            if let Some((group, version, _)) = part.kind {
+                resource["group"] = group.into();
+                resource["version"] = version.into();
+            }
+            resources.push(resource);
+        }
+    }
+    json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources,
+    })
+}
+
+/// `/apis/GROUP`; none when nothing is served there.
+pub fn group(name: &str) -> Option<Value> {
+    let versions: Vec<Value> = group_versions()
+        .into_iter()
+        .filter(|(group, _)| *group == name)
+        .map(|(group, version)| json!({ "groupVersion": format!("{group}/{version}"), "version": version }))
+        .collect();
+    let preferred = versions.first()?.clone();
+    Some(json!({
+        "kind": "APIGroup", "apiVersion": "v1", "name": name, "versions": versions, "preferredVersion": preferred,
+    }))
+}
+
+fn named_groups() -> Vec<&'static str> {
+    let mut found: Vec<&str> = Vec::new();
+    for (group, _) in group_versions() {
+        if !group.is_empty() && !found.contains(&group) {
+            found.push(group);
+        }
+    }
+    found
+}
+
+/// `/apis`, in the form that the client wants.
+pub fn groups(accept: Option<&str>) -> Reply {
+    aggregated(accept, &named_groups()).unwrap_or_else(|| {
+        let groups: Vec<Value> = named_groups()
+            .into_iter()
+            .filter_map(group)
+            .map(|mut group| {
+                group.as_object_mut().map(|fields| (fields.remove("kind"), fields.remove("apiVersion")));
+                group
+            })
+            .collect();
+        let body = json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups });
+        Reply::json(200, body.to_string())
+    })
+}
+
+/// `/api`, in the form that the client wants.
+pub fn core_versions(accept: Option<&str>, address: &str) -> Reply {
+    aggregated(accept, &[""]).unwrap_or_else(|| {
+        let body = json!({
+            "kind": "APIVersions", "versions": ["v1"],
+            "serverAddressByClientCIDRs": [{ "clientCIDR": "0.0.0.0/0", "serverAddress": address }],
+        });
+        Reply::json(200, body.to_string())
+    })
+}
+
+/// Everything about these groups in one document, for clients that ask for it before the plain form.
+fn aggregated(accept: Option<&str>, groups: &[&str]) -> Option<Reply> {
+    let wanted = alternatives(accept.unwrap_or_default());
+    let first =
+        wanted.iter().find(|a| matches!(a.media_type, "application/json" | "application/*" | "*/*"))?;
+    let version = aggregated_version(first)?;
+    let items: Vec<Value> = groups.iter().map(|group| aggregated_group(group)).collect();
+    let body = json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+        "metadata": {}, "items": items,
+    });
+    let media_type = match version {
+        "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+    };
+    Some(Reply { media_type, ..Reply::json(200, body.to_string()) })
+}
+
+fn aggregated_version(alternative: &Alternative<'_>) -> Option<&'static str> {
+    let asked = alternative.parameter("as") == Some("APIGroupDiscoveryList")
+        && alternative.parameter("g") == Some("apidiscovery.k8s.io");
+    match alternative.parameter("v") {
+        Some("v2") if asked => Some("v2"),
+        Some("v2beta1") if asked => Some("v2beta1"),
+        _ => None,
+    }
+}
+
+fn aggregated_group(group: &str) -> Value {
+    let mut versions = Vec::new();
+    for (_, version) in group_versions().into_iter().filter(|(name, _)| *name == group) {
+        let resources: Vec<Value> = of(group, version).map(aggregated_resource).collect();
+        versions.push(json!({ "version": version, "resources": resources, "freshness": "Current" }));
+    }
+    let metadata = if group.is_empty() { json!({}) } else { json!({ "name": group }) };
+    json!({ "metadata": metadata, "versions": versions })
+}
+
+fn aggregated_resource(kind: &'static Kind) -> Value {
+    let own = json!({ "group": kind.group, "version": kind.version, "kind": kind.kind });
+    let subresources: Vec<Value> = parts(kind)
+        .into_iter()
+        .map(|part| {
+            let kind = part.kind.map_or_else(
+                || own.clone(),
+                |(group, version, kind)| json!({ "group": group, "version": version, "kind": kind }),
+            );
+            json!({ "subresource": part.name, "responseKind": kind, "verbs": part.verbs })
+        })
+        .collect();
+    let mut resource = json!({
+        "resource": kind.plural, "responseKind": own,
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": kind.singular, "verbs": VERBS,
+    });
+    for (field, list) in [("shortNames", kind.short_names), ("categories", kind.categories)] {
+        if !list.is_empty() {
+            resource[field] = list.into();
+        }
+    }
+    if !subresources.is_empty() {
+        resource["subresources"] = subresources.into();
+    }
+    resource
+}
+
+/// `/version`. The version is the Kubernetes API's that is spoken, so that clients judge their skew by it.
+pub fn version() -> Value {
+    json!({
+        "major": "1", "minor": "36", "gitVersion": concat!("v1.36.0+leasehold.", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, architecture()),
+    })
+}
+
+/// As Go names it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// `/`
+pub fn paths() -> Value {
+    let mut paths = vec!["/api".to_owned(), "/api/v1".into(), "/apis".into()];
+    for (group, version) in group_versions() {
+        if !group.is_empty() {
+            paths.extend([format!("/apis/{group}"), format!("/apis/{group}/{version}")]);
+        }
+    }
+    paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    json!({ "paths": paths })
+}

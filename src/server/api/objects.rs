@@ -1,0 +1,239 @@
+//! Verbs on objects: from a request to a command, and from its reply to an answer.
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
+use serde_json::{Value, json};
+
+use super::Call;
+use super::body;
+use super::list;
+use super::negotiate::{self, Encoding, Shape};
+use super::query::Query;
+use super::reply::Reply;
+use super::shape::{IncludeObject, View as Shown};
+use crate::api::patch::Patch;
+use crate::api::status::Status;
+use crate::coordinator::{Action, Body, Command, DeleteOptions, Propagation, Reply as Done, Subresource};
+use crate::server::view::filter::Filter;
+
+/// Deletions of one `deletecollection` that are under way at once.
+const DELETIONS_AT_ONCE: usize = 64;
+
+impl Call<'_> {
+    /// GET of one object, or of its `status`.
+    pub fn get(&self) -> Result<Reply, Status> {
+        let kind = self.target.kind;
+        let name = self.name();
+        let wish = negotiate::wish(self.accept, true)?;
+        if let Some(asked) = list::revision(&self.query)? {
+            let current = self.endpoint.view.revision();
+            if asked > current {
+                return Err(crate::server::view::history::too_large(asked, current));
+            }
+        }
+        let object = self
+            .endpoint
+            .view
+            .get(kind, self.target.namespace_text(), name)
+            .ok_or_else(|| Status::not_found(kind.group, kind.plural, name))?;
+        self.show(200, &object.json, wish)
+    }
+
+    /// GET of a collection.
+    pub fn list(&self) -> Result<Reply, Status> {
+        let wish = negotiate::wish(self.accept, true)?;
+        list::list(&self.endpoint.view, self.shown(wish.shape)?, wish.encoding, &self.filter()?, &self.query)
+    }
+
+    /// POST to a collection.
+    pub async fn create(&self, body: Bytes) -> Result<Reply, Status> {
+        let decoded = body::object(&body, negotiate::sent(self.content_type)?, &self.target, &self.query)?;
+        self.submit(Action::Create { body: decoded.value }, decoded.warnings).await
+    }
+
+    /// PUT of an object or of a part of it.
+    pub async fn update(&self, subresource: Subresource, body: Bytes) -> Result<Reply, Status> {
+        let decoded = body::object(&body, negotiate::sent(self.content_type)?, &self.target, &self.query)?;
+        let action = Action::Update { name: self.name().into(), subresource, body: decoded.value };
+        self.submit(action, decoded.warnings).await
+    }
+
+    /// PATCH of an object or of a part of it.
+    pub async fn patch(&self, subresource: Subresource, body: Bytes) -> Result<Reply, Status> {
+        let media_type = self.content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let patch = Patch::parse(media_type, &body)?;
+        self.submit(Action::Patch { name: self.name().into(), subresource, patch }, Vec::new()).await
+    }
+
+    /// POST to `pods/NAME/binding`.
+    pub async fn bind(&self, body: Bytes) -> Result<Reply, Status> {
+        let body = body::tree(&body, negotiate::sent(self.content_type)?, "Binding")?;
+        self.submit(Action::Bind { name: self.name().into(), body }, Vec::new()).await
+    }
+
+    /// DELETE of one object.
+    pub async fn delete(&self, body: Bytes) -> Result<Reply, Status> {
+        let options = self.delete_options(&body)?;
+        self.submit(Action::Delete { name: self.name().into(), options }, Vec::new()).await
+    }
+
+    /// DELETE of a collection. What goes meanwhile by other hands is no error.
+    pub async fn delete_collection(&self, body: Bytes) -> Result<Reply, Status> {
+        let wish = negotiate::wish(self.accept, false)?;
+        let options = self.delete_options(&body)?;
+        let objects = list::everything(&self.endpoint.view, self.target.kind, &self.filter()?)?;
+        let dry_run = self.dry_run || self.query.dry_run()?;
+        let deletions = objects.into_iter().map(|object| {
+            let action = Action::Delete { name: object.key.name.to_string(), options: options.clone() };
+            let mut command = Command::new(object.kind, object.key.namespace.to_string(), action);
+            command.dry_run = dry_run;
+            async move {
+                let answer = self.endpoint.commands.submit(command).await;
+                match answer {
+                    Ok(done) => Ok(Some(match done.body {
+                        Body::Object(object) => object.value(),
+                        Body::Status(_) => object.value(),
+                    })),
+                    Err(status) if status.code == 404 => Ok(None),
+                    Err(status) => Err(status),
+                }
+            }
+        });
+        let done: Vec<Result<Option<Value>, Status>> =
+            stream::iter(deletions).buffered(DELETIONS_AT_ONCE).collect().await;
+        let items = done.into_iter().filter_map(Result::transpose).collect::<Result<Vec<Value>, Status>>()?;
+        let kind = self.target.kind;
+        let revision = self.endpoint.view.revision().to_string();
+        let body = json!({
+            "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
+            "metadata": { "resourceVersion": revision }, "items": items,
+        });
+        Ok(Reply::value(200, &body, wish.encoding))
+    }
+
+    async fn submit(&self, action: Action, mut warnings: Vec<String>) -> Result<Reply, Status> {
+        let wish = negotiate::wish(self.accept, true)?;
+        let mut command = Command::new(self.target.kind, self.target.namespace_text(), action);
+        command.dry_run = self.dry_run || self.query.dry_run()?;
+        let Done { outcome, body, warnings: more } = self.endpoint.commands.submit(command).await?;
+        warnings.extend(more);
+        let reply = match body {
+            Body::Object(object) => self.show(outcome.code(), &object.json, wish)?,
+            Body::Status(status) => Reply::value(outcome.code(), &status, wish.encoding),
+        };
+        Ok(reply.warn(&warnings))
+    }
+
+    fn show(&self, code: u16, object: &Bytes, wish: negotiate::Wish) -> Result<Reply, Status> {
+        let shown = self.shown(wish.shape)?.object(object);
+        Ok(match wish.encoding {
+            Encoding::Json => Reply::json(code, shown),
+            Encoding::Yaml => {
+                let value: Value = serde_json::from_slice(&shown).map_err(Status::internal)?;
+                Reply::value(code, &value, Encoding::Yaml)
+            }
+        })
+    }
+
+    pub(super) fn shown(&self, shape: Shape) -> Result<Shown, Status> {
+        let include = IncludeObject::parse(self.query.get("includeObject"))?;
+        Ok(Shown { kind: self.target.kind, shape, include, now: (self.endpoint.wall)() })
+    }
+
+    pub(super) fn filter(&self) -> Result<Filter, Status> {
+        let (kind, query) = (self.target.kind, &self.query);
+        let namespace = self.target.namespace.as_deref();
+        let Some(name) = &self.target.name else {
+            return Filter::parse(kind, namespace, query.get("labelSelector"), query.get("fieldSelector"));
+        };
+        let named = Filter::parse(kind, namespace, query.get("labelSelector"), query.get("fieldSelector"))?;
+        if query.get("fieldSelector").is_some() && named.exact_name() != Some(name) {
+            return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
+        }
+        let pinned = format!("metadata.name={name}");
+        Filter::parse(kind, namespace, query.get("labelSelector"), Some(&pinned))
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.target.name.as_deref().unwrap_or_default()
+    }
+
+    fn delete_options(&self, body: &[u8]) -> Result<DeleteOptions, Status> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return from_query(&self.query);
+        }
+        let value = body::tree(body, negotiate::sent(self.content_type)?, "DeleteOptions")?;
+        let kind = value["kind"].as_str().unwrap_or_default();
+        if !kind.is_empty() && kind != "DeleteOptions" {
+            return Err(Status::bad_request(format!(
+                "decoded object cannot be converted to DeleteOptions: the body is a {kind}"
+            )));
+        }
+        from_body(&value)
+    }
+}
+
+fn from_query(query: &Query) -> Result<DeleteOptions, Status> {
+    let orphans = query.get("orphanDependents").map(|_| query.flag("orphanDependents"));
+    Ok(DeleteOptions {
+        grace_period_seconds: query.number("gracePeriodSeconds")?,
+        propagation: propagation(query.get("propagationPolicy"), orphans)?,
+        ..DeleteOptions::default()
+    })
+}
+
+fn from_body(value: &Value) -> Result<DeleteOptions, Status> {
+    let wrong = |field: &str, expected: &str| {
+        Status::bad_request(format!(
+            "DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: {field}: expected {expected}"
+        ))
+    };
+    let grace = &value["gracePeriodSeconds"];
+    if !grace.is_null() && !grace.is_i64() {
+        return Err(wrong("gracePeriodSeconds", "an integer"));
+    }
+    let text = |path: &str| match value.pointer(path) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(wrong(&path[1..].replace('/', "."), "a string")),
+    };
+    let dry_run = value["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    for word in dry_run {
+        if word != "All" {
+            return Err(wrong("dryRun", "All"));
+        }
+    }
+    Ok(DeleteOptions {
+        grace_period_seconds: grace.as_i64(),
+        uid: text("/preconditions/uid")?,
+        resource_version: text("/preconditions/resourceVersion")?,
+        propagation: propagation(
+            text("/propagationPolicy")?.as_deref(),
+            value["orphanDependents"].as_bool(),
+        )?,
+    })
+}
+
+fn propagation(policy: Option<&str>, orphans: Option<bool>) -> Result<Option<Propagation>, Status> {
+    match (policy, orphans) {
+        (None, None) => Ok(None),
+        (None, Some(true)) | (Some("Orphan"), None) => Ok(Some(Propagation::Orphan)),
+        (None, Some(false)) | (Some("Background"), None) => Ok(Some(Propagation::Background)),
+        (Some("Foreground"), None) => Ok(Some(Propagation::Foreground)),
+        (Some(_), Some(_)) => Err(Status::bad_request(
+            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: orphanDependents and \
+             deletionPropagation cannot be both set",
+        )),
+        (Some(other), None) => Err(Status::bad_request(format!(
+            "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {other:?}: supported \
+             values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+        ))),
+    }
+}
+
+/// Whether the body of a DELETE asks for a dry run.
+pub fn body_dry_run(body: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|value| {
+        value["dryRun"].as_array().is_some_and(|words| words.iter().any(|word| word == "All"))
+    })
+}

@@ -1,0 +1,142 @@
+//! TLS connections, and HTTP/1.1 and HTTP/2 over them.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::api::reply::Body;
+use super::tls::{Peer, Verifier};
+
+/// Connections that are open at once.
+pub const CONNECTIONS_MAX: usize = 8192;
+/// Requests that one HTTP/2 connection may have open, as kube-apiserver's.
+const STREAMS_MAX: u32 = 250;
+/// A handshake, or the head of a request, that is not there by then is given up.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a request's head on a new connection; HTTP/1.1 connections may be idle so long between requests.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
+/// HTTP/2 connections are probed this often, and closed when no answer comes within the second.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest head of a request.
+const HEAD_MAX: usize = 64 << 10;
+/// How long requests in flight may take to end at a shutdown.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Serves connections of `listener` until `stop`, then lets what is in flight end.
+/// `handler` is given who the client certificate says is asking, if it verified.
+pub async fn serve<H, F>(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    verifier: Verifier,
+    handler: H,
+    stop: CancellationToken,
+) where
+    H: Fn(Option<Arc<Peer>>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let acceptor = TlsAcceptor::from(tls);
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = TaskTracker::new();
+    while let Some((socket, from)) = accept(&listener, &stop).await {
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            tracing::warn!(%from, open = CONNECTIONS_MAX, "too many connections, one is refused");
+            continue;
+        };
+        let (acceptor, verifier, handler, stop) =
+            (acceptor.clone(), verifier.clone(), handler.clone(), stop.clone());
+        connections.spawn(async move {
+            if let Some(stream) = handshake(&acceptor, socket, from).await {
+                let peer = verifier.peer(stream.get_ref().1.peer_certificates()).map(Arc::new);
+                connection(stream, move |request| handler(peer.clone(), request), stop).await;
+            }
+            drop(place);
+        });
+    }
+    connections.close();
+    let _ = tokio::time::timeout(GRACE, connections.wait()).await;
+}
+
+async fn accept(listener: &TcpListener, stop: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return None,
+        };
+        match accepted {
+            Ok(accepted) => return Some(accepted),
+            // Out of file descriptors, or a connection that is gone already: neither ends the server.
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn handshake(
+    acceptor: &TlsAcceptor,
+    socket: TcpStream,
+    from: SocketAddr,
+) -> Option<TlsStream<TcpStream>> {
+    let _ = socket.set_nodelay(true);
+    let _ = nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::KeepAlive, &true);
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%from, %error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+async fn connection<H, F>(stream: TlsStream<TcpStream>, handler: H, stop: CancellationToken)
+where
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let service = service_fn(|request| {
+        let answer = handler(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEAD_MAX)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_MAX as u32)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
