@@ -1,26 +1,44 @@
 //! args → config → telemetry → driver; nothing else.
 
-use leasehold::cli::{self, Command};
-use leasehold::driver::clock;
-use leasehold::{logs, telemetry};
+use std::process::ExitCode;
 
-fn main() -> anyhow::Result<()> {
-    let cli = cli::parse(std::env::args_os())?;
-    telemetry::start(&cli.log, cli.log_format)?;
-    match cli.command {
-        Command::LogWriter(flags) if flags.detach => {
-            Ok(logs::writer::detach(&std::env::current_exe()?, &flags.runtime_dir)?)
+use leasehold::cli::{self, Cli, Command, Node};
+use leasehold::{driver, telemetry};
+
+/// Worker threads of the long-running commands: a node daemon leaves the machine to its Pods.
+const WORKERS: usize = 2;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("leasehold: {error:#}");
+            ExitCode::FAILURE
         }
-        Command::LogWriter(flags) => Ok(logs::writer::run(&flags.runtime_dir, clock::wall)?),
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let cli: Cli = cli::parse(std::env::args_os())?;
+    match cli.command {
         Command::Version => {
             println!("leasehold {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
-        command @ (Command::Up(_)
-        | Command::Coordinator(_)
-        | Command::Agent(_)
-        | Command::Image(_)
-        | Command::Node(_)
-        | Command::Reset(_)) => anyhow::bail!("{command:?} is not part of this build"),
+        Command::Node(Node::Facts { sysroot, output }) => driver::facts::run(&sysroot, output),
+        Command::LogWriter(flags) => driver::log_writer::run(&flags),
+        Command::Image(command) => {
+            driver::install_tls_provider();
+            runtime()?.block_on(driver::images::run(command))
+        }
+        command => {
+            telemetry::start(&cli.log, cli.log_format)?;
+            driver::install_tls_provider();
+            runtime()?.block_on(driver::run(command))
+        }
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()
 }

@@ -1,7 +1,20 @@
 //! Owns tokio, clocks and entropy: one loop per role, performing effects and feeding their answers back as inputs.
 
-pub mod agent;
 pub mod clock;
+pub mod commands;
 pub mod coordinator;
 pub mod entropy;
+pub mod facts;
+pub mod images;
+pub mod log_writer;
+pub mod print;
 pub mod recorder;
+mod service;
+
+pub use commands::run;
+
+/// Chooses the cryptography of all TLS in this process.
+pub fn install_tls_provider() {
+    // Fails only where it has been chosen already, and then it is this one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

@@ -4,6 +4,8 @@
 
 mod containerd;
 mod image;
+mod up;
 
 pub use containerd::{Containerd, unique};
 pub use image::{TestImage, digest_of};
+pub use up::{BUSYBOX, PATIENCE, Up};

@@ -5,6 +5,8 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use super::hosted::{Remote, Write};
+
 /// Annotation with the UID that names the Pod on its node. It differs from the object's UID where the coordinator
 /// gives UIDs itself, because the node had the Pod running before it could ask.
 pub(super) const UID_ANNOTATION: &str = "leasehold.dev/uid";
@@ -57,8 +59,19 @@ impl Outcome {
     }
 }
 
+/// Performs one write about a Pod.
+pub(super) async fn write(client: Client, pod: &Pod, remote: &Remote, write: Write) -> Outcome {
+    let Remote::Known { uid } = remote else { return create(client, pod).await };
+    match write {
+        Write::Create => create(client, pod).await,
+        Write::Status(status) => write_status(client, pod, uid, &status).await,
+        Write::Delete => delete(client, pod, uid, None).await,
+        Write::Remove => delete(client, pod, uid, Some(0)).await,
+    }
+}
+
 /// Makes the object of a Pod that this node has already taken on.
-pub(super) async fn create(client: Client, pod: &Pod) -> Outcome {
+async fn create(client: Client, pod: &Pod) -> Outcome {
     let mut body = pod.clone();
     body.status = None;
     body.metadata.resource_version = None;
@@ -84,7 +97,7 @@ pub(super) async fn read(client: Client, pod: &Pod) -> Outcome {
 }
 
 /// Writes the status of the object with UID `uid`.
-pub(super) async fn write_status(client: Client, pod: &Pod, uid: &str, status: &PodStatus) -> Outcome {
+async fn write_status(client: Client, pod: &Pod, uid: &str, status: &PodStatus) -> Outcome {
     let mut owned = serde_json::to_value(status).unwrap_or_else(|_| json!({}));
     if let Some(fields) = owned.as_object_mut() {
         for field in OWNED {
@@ -99,7 +112,7 @@ pub(super) async fn write_status(client: Client, pod: &Pod, uid: &str, status: &
 }
 
 /// Deletes the object with UID `uid`; `grace_seconds` 0 removes it, none asks for the Pod's own grace.
-pub(super) async fn delete(client: Client, pod: &Pod, uid: &str, grace_seconds: Option<u32>) -> Outcome {
+async fn delete(client: Client, pod: &Pod, uid: &str, grace_seconds: Option<u32>) -> Outcome {
     let params = DeleteParams {
         grace_period_seconds: grace_seconds,
         preconditions: Some(Preconditions { uid: Some(uid.into()), resource_version: None }),

@@ -1,5 +1,255 @@
 //! One node: its watches, its decisions, its Pods.
 
+mod backend;
+mod certificate;
+mod cluster;
+mod config;
 mod disk;
+mod execs;
+mod hands;
+mod hosted;
+mod lock;
 mod mirror;
+mod node;
+mod open_logs;
+mod perform;
+mod registrar;
+mod registration;
+mod session;
+mod sources;
 mod watches;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::runtime::watcher::Config as WatchConfig;
+use kube::{Api, Client};
+use tokio::sync::{mpsc, watch};
+
+pub use config::{AgentConfig, runtime_dir};
+pub use lock::Lock;
+pub(crate) use registration::CERTIFICATE_ANNOTATION;
+
+use crate::cgroup::{Cgroups, Driver};
+use crate::client::Connection;
+use crate::containerd::{Runtime, RuntimeEvent};
+use crate::detect;
+use crate::driver::clock;
+use crate::driver::recorder::Recorder;
+use crate::driver::sealed::Sealer;
+use crate::lease::session::{Claimant, Report, Session};
+use crate::logs;
+use crate::network::cni::{Cni, ConfigurationWatch};
+use crate::sandbox::{self, Ground};
+use cluster::Cluster;
+use disk::{Disk, Durability};
+use hands::{Hands, Parts};
+use node::{Input, NodeLoop};
+use registrar::Registrar;
+use registration::Description;
+use sources::Sources;
+
+/// Most inputs of the node's loop that wait; whoever brings more waits too.
+const INPUTS_MAX: usize = 1024;
+
+/// Most processes and threads of one Pod.
+const PIDS_PER_POD: Option<u64> = None;
+
+/// Where the disk remembers the boot it was last written in.
+const BOOT_FILE: &str = "boot.json";
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Running {
+    node_name: String,
+    registrar: Registrar,
+    session: watch::Receiver<Option<Report>>,
+    _lock: Lock,
+}
+
+impl Running {
+    /// Name of the Node.
+    pub fn node_name(&self) -> &str {
+        &self.node_name
+    }
+
+    /// Waits until the Node stands at the coordinator.
+    pub async fn registered(&self) {
+        self.registrar.registered().await;
+    }
+
+    /// Waits until the agent cannot go on: another one lives under its name.
+    pub async fn failed(&self) -> anyhow::Error {
+        let mut session = self.session.clone();
+        let refused = session.wait_for(|report| matches!(report, Some(Report::Refused(_)))).await;
+        match refused.as_deref() {
+            Ok(Some(Report::Refused(why))) => anyhow::anyhow!("{why}"),
+            Ok(_) | Err(_) => anyhow::anyhow!("the session's task ended"),
+        }
+    }
+}
+
+impl AgentConfig {
+    /// Name of the Node.
+    pub fn node_name(&self) -> &str {
+        &self.node_name
+    }
+}
+
+/// Starts the agent. It needs neither coordinator nor containerd to be there yet.
+pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Result<Running> {
+    let lock = Lock::take(&config.runtime_dir)?;
+    let disk = Disk::open(&config.data_dir)?;
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("reading the boot id")?;
+    let boot_id = boot_id.trim().to_owned();
+    let last_boot: Option<String> = disk.read(Path::new(BOOT_FILE))?;
+    disk.put(Path::new(BOOT_FILE), &boot_id, Durability::Power)?;
+
+    let client = connection.client()?;
+    let (inputs, heard) = mpsc::channel(INPUTS_MAX);
+    let certificate = certificate::load_or_create(&disk, &config.node_name, &config.node_ips)?;
+    let description = describe(&config, &certificate.sha256());
+    let hands = Arc::new(Hands::new(Parts {
+        runtime: Runtime::new(&config.containerd_address, &config.containerd_namespace)?,
+        recorder: Recorder::start(client.clone(), "leasehold-agent", config.node_name.clone()),
+        logs: log_process(&config).await?,
+        ground: Arc::new(ground(&config)?),
+        cluster: Cluster::recall(&disk)?,
+        sources: Sources::new(
+            client.clone(),
+            disk.clone(),
+            Sealer::load_or_create(&config.data_dir, None)?,
+            inputs.clone(),
+        ),
+        registrar: Registrar::start(client.clone(), description, inputs.clone()),
+        rebooted: last_boot.is_some_and(|last| last != boot_id),
+        boot_id,
+        disk,
+        client,
+        config,
+    }));
+    let session = keep_session(&hands, &connection)?;
+    watch_coordinator(&hands, &inputs);
+    watch_containerd(&hands, &inputs);
+    watch_network(&hands);
+    backend::serve(hands.clone(), inputs.clone(), &certificate, connection.authority_pem()).await?;
+    let (node_name, registrar) = (hands.config.node_name.clone(), hands.registrar.clone());
+    tokio::spawn(NodeLoop::new(hands, inputs).run(heard));
+    Ok(Running { node_name, registrar, session, _lock: lock })
+}
+
+fn describe(config: &AgentConfig, certificate_sha256: &str) -> Description {
+    let storage = nix::sys::statvfs::statvfs(&config.data_dir);
+    let facts = detect::read(&config.sysroot);
+    for warning in &facts.warnings {
+        tracing::warn!(warning, "the machine could not be read in full");
+    }
+    Description {
+        name: config.node_name.clone(),
+        ips: config.node_ips.clone(),
+        port: config.node_listen.port(),
+        certificate_sha256: certificate_sha256.to_owned(),
+        labels: config.labels.clone(),
+        taints: config.taints.clone(),
+        pods_max: config.pods_max,
+        facts,
+        storage_bytes: storage.map_or(0, |fs| fs.blocks() * fs.fragment_size()),
+        runtime: Err("not connected yet".into()),
+        network_unavailable: network(config),
+        images: Vec::new(),
+    }
+}
+
+/// Why Pods with a network of their own cannot start here, if so.
+fn network(config: &AgentConfig) -> Option<String> {
+    cni(config).network().err().map(|error| error.to_string())
+}
+
+fn cni(config: &AgentConfig) -> Cni {
+    Cni { config_dir: config.cni_conf_dir.clone(), bin_dirs: config.cni_bin_dirs.clone() }
+}
+
+fn ground(config: &AgentConfig) -> anyhow::Result<Ground> {
+    Ok(Ground {
+        data_dir: config.data_dir.clone(),
+        runtime_dir: config.runtime_dir.clone(),
+        cgroups: Cgroups::detect(Path::new("/sys/fs/cgroup"), Driver::of_machine())?,
+        cni: cni(config),
+        dns: crate::network::resolver::ClusterDns::default(),
+        resolver_file: sandbox::default_resolver(),
+        hosts_file: "/etc/hosts".into(),
+        pids_per_pod: PIDS_PER_POD,
+    })
+}
+
+async fn log_process(config: &AgentConfig) -> anyhow::Result<logs::Client> {
+    let program = std::env::current_exe().context("finding this program")?;
+    Ok(logs::Client::ensure(&config.runtime_dir, logs::Launch::Detached { program }).await?)
+}
+
+fn keep_session(hands: &Hands, connection: &Connection) -> anyhow::Result<watch::Receiver<Option<Report>>> {
+    let config = hands.config.session;
+    let mut nonce = [0; 8];
+    getrandom::fill(&mut nonce).context("drawing a random number")?;
+    let claimant = Claimant {
+        node: hands.config.node_name.clone(),
+        machine_id: hands.registrar.description().facts.machine.machine_id,
+        boot_id: hands.boot_id.clone(),
+        nonce: u64::from_ne_bytes(nonce),
+    };
+    let record = session::recall(&hands.disk);
+    let machine = Session::new(claimant, record, config, clock::now(), clock::wall());
+    let client = connection.client_with_timeout(config.timeout())?;
+    let (reports, session) = watch::channel(None);
+    tokio::spawn(session::keep(machine, client, hands.disk.clone(), reports));
+    Ok(session)
+}
+
+fn watch_coordinator(hands: &Hands, inputs: &mpsc::Sender<Input>) {
+    let (client, name) = (|| hands.client.clone(), &hands.config.node_name);
+    let node: Api<Node> = Api::all(client());
+    let own = WatchConfig::default().fields(&format!("metadata.name={name}"));
+    tokio::spawn(watches::watch(node, own, inputs.clone(), Input::Node));
+    let daemon_sets: Api<DaemonSet> = Api::all(client());
+    tokio::spawn(watches::watch(daemon_sets, WatchConfig::default(), inputs.clone(), Input::DaemonSets));
+    let pods: Api<Pod> = Api::all(client());
+    let bound = WatchConfig::default().fields(&format!("spec.nodeName={name}"));
+    tokio::spawn(watches::watch(pods, bound, inputs.clone(), Input::Pods));
+}
+
+fn watch_containerd(hands: &Arc<Hands>, inputs: &mpsc::Sender<Input>) {
+    let (hands, inputs) = (hands.clone(), inputs.clone());
+    tokio::spawn(async move {
+        let mut events = hands.runtime.events();
+        while let Some(event) = events.next().await {
+            if matches!(event, RuntimeEvent::Connected) {
+                hands.refresh_images().await;
+            }
+            if inputs.send(Input::Runtime(event)).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Reports on the Node whether Pods can have a network, whenever its configuration changes.
+fn watch_network(hands: &Arc<Hands>) {
+    let hands = hands.clone();
+    tokio::spawn(async move {
+        let mut watch = match ConfigurationWatch::new(&hands.config.cni_conf_dir) {
+            Ok(watch) => watch,
+            Err(error) => return tracing::error!(%error, "the network configuration cannot be watched"),
+        };
+        loop {
+            let unavailable = network(&hands.config);
+            hands.registrar.describe(|description| description.network_unavailable = unavailable);
+            if let Err(error) = watch.changed().await {
+                return tracing::error!(%error, "the network configuration cannot be watched");
+            }
+        }
+    });
+}

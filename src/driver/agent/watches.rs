@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -51,6 +51,14 @@ impl Backoff for Doubling {
     }
 }
 
+/// What kube's watcher says, tried again with growing pauses when the coordinator is away.
+pub(super) fn stream<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    watcher(api, config).backoff(Doubling(RETRY_MIN))
+}
+
 /// Watches `api` with `config` until the loop is gone, wrapping what it sees into the loop's inputs.
 pub(super) async fn watch<K, I>(
     api: Api<K>,
@@ -60,7 +68,7 @@ pub(super) async fn watch<K, I>(
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut stream = std::pin::pin!(watcher(api, config).backoff(Doubling(RETRY_MIN)));
+    let mut stream = std::pin::pin!(stream(api, config));
     while let Some(event) = stream.next().await {
         let seen = match event {
             Ok(Event::Init) => Seen::Restarted,

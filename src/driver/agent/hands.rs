@@ -1,0 +1,154 @@
+//! What the node's loop and its tasks work with.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::Node;
+use kube::Client;
+use tokio_util::task::TaskTracker;
+
+use super::cluster::Cluster;
+use super::config::AgentConfig;
+use super::disk::Disk;
+use super::execs::Execs;
+use super::open_logs::OpenLogs;
+use super::registrar::Registrar;
+use super::sources::Sources;
+use crate::agent::pod::Host;
+use crate::containerd::Runtime;
+use crate::driver::recorder::Recorder;
+use crate::logs;
+use crate::sandbox::{Ground, Sandbox};
+
+/// Handles of one agent.
+pub(super) struct Hands {
+    pub(super) config: AgentConfig,
+    pub(super) runtime: Runtime,
+    pub(super) client: Client,
+    pub(super) disk: Disk,
+    pub(super) recorder: Recorder,
+    pub(super) logs: logs::Client,
+    pub(super) ground: Arc<Ground>,
+    pub(super) cluster: Cluster,
+    pub(super) sources: Sources,
+    pub(super) execs: Execs,
+    pub(super) open_logs: OpenLogs,
+    /// Tasks that make or remove containers; containerd's list waits for them.
+    pub(super) container_tasks: TaskTracker,
+    pub(super) registrar: Registrar,
+    pub(super) boot_id: String,
+    /// The machine has been booted since the disk was written.
+    pub(super) rebooted: bool,
+    /// The node's object as last known, for allocatable and labels.
+    node: Mutex<Option<Arc<Node>>>,
+    sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
+}
+
+impl std::fmt::Debug for Hands {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hands").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// What [`Hands`] are made of.
+pub(super) struct Parts {
+    pub(super) config: AgentConfig,
+    pub(super) runtime: Runtime,
+    pub(super) client: Client,
+    pub(super) disk: Disk,
+    pub(super) recorder: Recorder,
+    pub(super) logs: logs::Client,
+    pub(super) ground: Arc<Ground>,
+    pub(super) cluster: Cluster,
+    pub(super) sources: Sources,
+    pub(super) registrar: Registrar,
+    pub(super) boot_id: String,
+    pub(super) rebooted: bool,
+}
+
+impl Hands {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts {
+            config,
+            runtime,
+            client,
+            disk,
+            recorder,
+            logs,
+            ground,
+            cluster,
+            sources,
+            registrar,
+            boot_id,
+            rebooted,
+        } = parts;
+        Self {
+            config,
+            runtime,
+            client,
+            disk,
+            recorder,
+            logs,
+            ground,
+            cluster,
+            sources,
+            execs: Execs::default(),
+            open_logs: OpenLogs::default(),
+            container_tasks: TaskTracker::new(),
+            registrar,
+            boot_id,
+            rebooted,
+            node: Mutex::new(None),
+            sandboxes: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// This boot of this node, for the Pods' machines.
+    pub(super) fn host(&self) -> Host {
+        Host { boot_id: self.boot_id.clone(), ips: self.node_ips() }
+    }
+
+    /// The node's addresses as text.
+    pub(super) fn node_ips(&self) -> Vec<String> {
+        self.config.node_ips.iter().map(ToString::to_string).collect()
+    }
+
+    /// Takes note of the node's object.
+    pub(super) fn know_node(&self, node: &Node) {
+        *locked(&self.node) = Some(Arc::new(node.clone()));
+    }
+
+    /// The node's object as last known.
+    pub(super) fn node(&self) -> Option<Arc<Node>> {
+        locked(&self.node).clone()
+    }
+
+    /// Reports containerd's version and images on the Node.
+    pub(super) async fn refresh_images(&self) {
+        let version = self.runtime.version().await.map_err(|error| error.to_string());
+        let images = self.runtime.images().await.unwrap_or_default();
+        let mut images: Vec<_> = images.into_iter().map(|image| (image.names, image.size)).collect();
+        images.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        self.registrar.describe(|description| {
+            description.runtime = version;
+            description.images = images;
+        });
+    }
+
+    /// The Pod's sandbox, as made by this process.
+    pub(super) fn sandbox(&self, uid: &str) -> Option<Arc<Sandbox>> {
+        locked(&self.sandboxes).get(uid).cloned()
+    }
+
+    pub(super) fn know_sandbox(&self, uid: &str, sandbox: Arc<Sandbox>) {
+        locked(&self.sandboxes).insert(uid.to_owned(), sandbox);
+    }
+
+    pub(super) fn forget_sandbox(&self, uid: &str) {
+        locked(&self.sandboxes).remove(uid);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,89 @@
+//! What the disk remembers of a time before this process.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::Node;
+
+use super::seen::{DAEMON_SETS_DIR, NODE_FILE};
+use super::{NodeLoop, pod_file, record_file};
+use crate::agent::pod::PodRecord;
+use crate::driver::agent::hosted::{Hosted, Kept, Remote};
+
+impl NodeLoop {
+    /// The Pods this node hosted. Those of DaemonSets go on by themselves; after a reboot all others wait until the
+    /// coordinator still has them.
+    pub(super) fn recall_pods(&mut self) {
+        for uid in self.hands.disk.names(Path::new("hosted")) {
+            match self.hands.disk.read::<Kept>(&pod_file(&uid)) {
+                Ok(Some(kept)) => self.recall_pod(uid, kept),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "a Pod on disk cannot be read"),
+            }
+        }
+    }
+
+    fn recall_pod(&mut self, uid: String, kept: Kept) {
+        if let Remote::Known { uid: remote } = &kept.remote {
+            self.by_remote.insert(remote.clone(), uid.clone());
+        }
+        let owners = kept.pod.metadata.owner_references.iter().flatten();
+        let of_daemon_set = owners.clone().any(|o| o.controller == Some(true) && o.kind == "DaemonSet");
+        if self.hands.rebooted && !of_daemon_set && !kept.finished {
+            self.waiting_for_list.insert(uid, kept);
+            return;
+        }
+        let record = self.recall_record(&uid);
+        let pod = Arc::new(kept.pod);
+        let machine = self.machine(&pod, record);
+        let mut hosted = Hosted::new(pod.clone(), machine, kept.remote);
+        hosted.finished = kept.finished;
+        if !kept.finished {
+            self.daemon_sets.pod_changed(&pod);
+        }
+        self.hosted.insert(uid, hosted);
+    }
+
+    pub(super) fn recall_record(&self, uid: &str) -> Option<PodRecord> {
+        self.hands.disk.read(&record_file(uid)).unwrap_or_else(|error| {
+            tracing::error!(%error, "a Pod's record cannot be read; its history begins anew");
+            None
+        })
+    }
+
+    pub(super) fn recall_node_and_daemon_sets(&mut self) {
+        if !self.node_known {
+            match self.hands.disk.read::<Node>(Path::new(NODE_FILE)) {
+                Ok(Some(node)) => {
+                    let node = self.hands.registrar.description().relabel(&node);
+                    self.daemon_sets.node_changed(&node);
+                    self.hands.know_node(&node);
+                    self.node_known = true;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "the Node on disk cannot be read"),
+            }
+        }
+        for name in self.hands.disk.names(Path::new(DAEMON_SETS_DIR)) {
+            match self.hands.disk.read::<DaemonSet>(&Path::new(DAEMON_SETS_DIR).join(&name)) {
+                Ok(Some(set)) => {
+                    self.known_daemon_sets.insert(set.metadata.uid.clone().unwrap_or_default());
+                    self.daemon_sets.daemon_set_changed(&set);
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "a DaemonSet on disk cannot be read"),
+            }
+        }
+    }
+
+    /// Pods that waited for the coordinator's list and are not in it are gone.
+    pub(super) fn drop_waiting(&mut self) {
+        let gone: Vec<String> = std::mem::take(&mut self.waiting_for_list).into_keys().collect();
+        for uid in gone {
+            if let Err(error) = std::fs::remove_dir_all(self.hands.disk.root().join(super::pod_dir(&uid))) {
+                tracing::error!(%error, uid, "a Pod's directory could not be removed");
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What the coordinator's watches say.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Node, Pod};
+
+use super::{Input, NodeLoop};
+use crate::agent::pod;
+use crate::driver::agent::disk::Durability;
+use crate::driver::agent::hosted::{Remote, as_hosted, runtime_uid};
+use crate::driver::agent::watches::Seen;
+
+/// Where the node's own object is remembered.
+pub(super) const NODE_FILE: &str = "cache/node.json";
+
+/// Where DaemonSets are remembered.
+pub(super) const DAEMON_SETS_DIR: &str = "cache/daemonsets";
+
+impl NodeLoop {
+    pub(super) fn hear_node(&mut self, seen: Seen<Node>) {
+        match seen {
+            Seen::Listed(node) | Seen::Applied(node) => self.know_node(&node),
+            // A Node that was deleted registers itself again.
+            Seen::Deleted(_) => self.hands.registrar.again(),
+            Seen::Restarted | Seen::Complete => {}
+            Seen::Lost(why) => tracing::warn!(why, "the coordinator cannot be watched"),
+        }
+    }
+
+    pub(super) fn know_node(&mut self, node: &Node) {
+        self.node_known = true;
+        self.hands.cluster.saw(node.metadata.resource_version.as_deref());
+        self.daemon_sets.node_changed(node);
+        self.remember(Path::new(NODE_FILE), node);
+        self.hands.know_node(node);
+    }
+
+    pub(super) fn hear_daemon_sets(&mut self, seen: Seen<DaemonSet>) {
+        match seen {
+            Seen::Restarted => self.daemon_sets_list.seen = Some(BTreeSet::new()),
+            Seen::Listed(set) | Seen::Applied(set) => {
+                let uid = set.metadata.uid.clone().unwrap_or_default();
+                if let Some(seen) = &mut self.daemon_sets_list.seen {
+                    seen.insert(uid.clone());
+                }
+                self.hands.cluster.saw(set.metadata.resource_version.as_deref());
+                self.remember(&daemon_set_file(&uid), &*set);
+                self.known_daemon_sets.insert(uid);
+                self.daemon_sets.daemon_set_changed(&set);
+            }
+            Seen::Complete => {
+                let seen = self.daemon_sets_list.seen.take().unwrap_or_default();
+                let absent: Vec<String> = self.known_daemon_sets.difference(&seen).cloned().collect();
+                self.daemon_sets_list.whole = true;
+                if !absent.is_empty() {
+                    self.check_absence(Vec::new(), absent);
+                }
+            }
+            Seen::Deleted(set) => self.forget_daemon_set(&set.metadata.uid.clone().unwrap_or_default()),
+            Seen::Lost(why) => tracing::debug!(why, "DaemonSets cannot be watched"),
+        }
+    }
+
+    fn forget_daemon_set(&mut self, uid: &str) {
+        self.known_daemon_sets.remove(uid);
+        self.daemon_sets.daemon_set_gone(uid);
+        if let Err(error) = self.hands.disk.remove(&daemon_set_file(uid)) {
+            tracing::error!(%error, "a DaemonSet could not be forgotten");
+        }
+    }
+
+    pub(super) fn hear_pods(&mut self, seen: Seen<Pod>) {
+        match seen {
+            Seen::Restarted => self.pods_list.seen = Some(BTreeSet::new()),
+            Seen::Listed(pod) | Seen::Applied(pod) => {
+                if let Some(seen) = &mut self.pods_list.seen {
+                    seen.insert(pod.metadata.uid.clone().unwrap_or_default());
+                }
+                self.hear_pod(&pod);
+            }
+            Seen::Complete => {
+                let seen = self.pods_list.seen.take().unwrap_or_default();
+                let absent = self.by_remote.iter().filter(|(remote, _)| !seen.contains(*remote));
+                let absent: Vec<String> = absent.map(|(_, uid)| uid.clone()).collect();
+                self.pods_list.whole = true;
+                self.drop_waiting();
+                self.remove_strays();
+                if !absent.is_empty() {
+                    self.check_absence(absent, Vec::new());
+                }
+            }
+            Seen::Deleted(pod) => {
+                let remote = pod.metadata.uid.clone().unwrap_or_default();
+                if let Some(uid) = self.by_remote.get(&remote).cloned() {
+                    self.object_gone(&uid);
+                }
+            }
+            Seen::Lost(why) => tracing::debug!(why, "Pods cannot be watched"),
+        }
+    }
+
+    fn hear_pod(&mut self, seen: &Pod) {
+        self.hands.cluster.saw(seen.metadata.resource_version.as_deref());
+        let uid = runtime_uid(seen);
+        if let Some(kept) = self.waiting_for_list.remove(&uid) {
+            let record = self.recall_record(&uid);
+            self.host(uid.clone(), Arc::new(kept.pod), record, kept.remote);
+        }
+        let Some(hosted) = self.hosted.get_mut(&uid) else {
+            return self.hear_new_pod(uid, seen);
+        };
+        if hosted.remote == Remote::Unmirrored {
+            return self.mirrored(&uid, seen);
+        }
+        if let Some(pod) = hosted.merge(seen) {
+            self.keep(&uid);
+            self.daemon_sets.pod_changed(&pod);
+            self.feed(&uid, pod::Input::PodChanged(pod));
+        }
+        self.write_next(&uid);
+    }
+
+    /// A Pod that this node does not host yet. One that has run its course is not run again.
+    fn hear_new_pod(&mut self, uid: String, seen: &Pod) {
+        let phase = seen.status.as_ref().and_then(|status| status.phase.as_deref());
+        let over = matches!(phase, Some("Succeeded" | "Failed"));
+        if over && seen.metadata.deletion_timestamp.is_none() {
+            return;
+        }
+        let remote = Remote::Known { uid: seen.metadata.uid.clone().unwrap_or_default() };
+        self.host(uid.clone(), Arc::new(as_hosted(seen, uid)), None, remote);
+    }
+
+    /// The object of a Pod is gone for certain.
+    fn object_gone(&mut self, uid: &str) {
+        if let Some(hosted) = self.hosted.get_mut(uid) {
+            hosted.remote = Remote::Gone;
+            self.by_remote.retain(|_, runtime| runtime != uid);
+            self.feed(uid, pod::Input::PodGone);
+            self.forget_if_done(uid);
+        }
+    }
+
+    /// Nothing is concluded from absence before it is sure that the coordinator is the one that knew these objects.
+    pub(super) fn check_absence(&self, pods: Vec<String>, daemon_sets: Vec<String>) {
+        let (hands, inputs) = (self.hands.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let same_cluster = hands.cluster.is_the_same(&hands.client).await;
+            let _ = inputs.send(Input::Absent { same_cluster, pods, daemon_sets }).await;
+        });
+    }
+
+    pub(super) fn absent(&mut self, same_cluster: bool, pods: Vec<String>, daemon_sets: Vec<String>) {
+        if !same_cluster {
+            tracing::warn!("the coordinator has an older or another state; nothing is stopped");
+        }
+        for uid in pods {
+            if same_cluster {
+                self.object_gone(&uid);
+            } else if let Some(hosted) = self.hosted.get_mut(&uid) {
+                hosted.remote = Remote::Unmirrored;
+                self.by_remote.retain(|_, runtime| *runtime != uid);
+                self.write_next(&uid);
+            }
+        }
+        if same_cluster {
+            for uid in daemon_sets {
+                self.forget_daemon_set(&uid);
+            }
+        }
+    }
+
+    fn remember<T: serde::Serialize>(&self, file: &Path, object: &T) {
+        if let Err(error) = self.hands.disk.put(file, object, Durability::Power) {
+            tracing::error!(%error, "an object could not be kept on disk");
+        }
+    }
+}
+
+fn daemon_set_file(uid: &str) -> PathBuf {
+    Path::new(DAEMON_SETS_DIR).join(format!("{uid}.json"))
+}

@@ -1,0 +1,288 @@
+//! Performs what the Pods' machines want, each effect in a task of its own, answered by inputs.
+
+mod image;
+mod start;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use tokio::sync::mpsc;
+
+use super::hands::Hands;
+use super::hosted::Uid;
+use super::node::Input;
+use super::sources::{Known, SourceRef};
+use crate::agent::environment::PodFacts;
+use crate::agent::pod::{self, ContainerRef, Exit, PullPolicy, container_id};
+use crate::agent::sources::{Sources, references};
+use crate::logs;
+use crate::sandbox::Sandbox;
+
+/// Longest termination message, as the kubelet's.
+const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// `SIGKILL`
+const SIGKILL: i32 = 9;
+
+/// An effect that takes time.
+#[derive(Debug)]
+pub(super) enum Work {
+    MakeSandbox,
+    MountVolumes,
+    EnsureImage { container: String, image: String, policy: PullPolicy },
+    StartContainer { run: ContainerRef, image_id: String, ips: Vec<String> },
+    Signal { run: ContainerRef, signal: i32 },
+    RemoveContainer { run: ContainerRef },
+    RemoveSandbox,
+}
+
+impl Work {
+    /// Whether containerd's list must wait for it.
+    pub(super) fn makes_or_removes_a_container(&self) -> bool {
+        matches!(self, Self::StartContainer { .. } | Self::RemoveContainer { .. })
+    }
+}
+
+/// Where the answers go.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pub(super) uid: Uid,
+    pub(super) inputs: mpsc::Sender<Input>,
+}
+
+impl Answers {
+    async fn give(&self, input: pod::Input) {
+        // The loop is gone when the agent stops; then nobody waits for an answer.
+        let _ = self.inputs.send(Input::Answer { uid: self.uid.clone(), input }).await;
+    }
+}
+
+/// Performs one effect of a Pod.
+pub(super) async fn perform(hands: &Arc<Hands>, pod: &Arc<Pod>, work: Work, answers: &Answers) {
+    match work {
+        Work::MakeSandbox => {
+            let input = match make_sandbox(hands, pod).await {
+                Ok(sandbox) => pod::Input::SandboxReady { ips: sandbox.ips.clone() },
+                Err(error) => pod::Input::SandboxFailed { message: error.to_string() },
+            };
+            answers.give(input).await;
+        }
+        Work::MountVolumes => {
+            let input = match start::mount_volumes(hands, pod).await {
+                Ok(()) => pod::Input::VolumesReady,
+                Err(message) => pod::Input::VolumesFailed { message },
+            };
+            answers.give(input).await;
+        }
+        Work::EnsureImage { container, image, policy } => {
+            image::ensure(hands, container, image, policy, answers).await;
+        }
+        Work::StartContainer { run, image_id, ips } => {
+            let input = match start::start(hands, pod, &run, &image_id, ips).await {
+                Ok(started) => started,
+                Err(failed) => pod::Input::ContainerStartFailed {
+                    run,
+                    reason: failed.reason,
+                    message: failed.message,
+                },
+            };
+            answers.give(input).await;
+        }
+        Work::Signal { run, signal } => {
+            let id = container_id(&answers.uid, &run.name, run.attempt);
+            if let Err(error) = hands.runtime.kill(&id, signal, signal == SIGKILL).await {
+                tracing::warn!(%error, id, signal, "a container was not signalled");
+            }
+        }
+        Work::RemoveContainer { run } => {
+            let id = container_id(&answers.uid, &run.name, run.attempt);
+            let input = match remove_container(hands, &id).await {
+                Ok(()) => pod::Input::ContainerRemoved { run },
+                Err(message) => pod::Input::ContainerStuck { run, message },
+            };
+            answers.give(input).await;
+        }
+        Work::RemoveSandbox => {
+            let input = match remove_sandbox(hands, &answers.uid).await {
+                Ok(()) => pod::Input::SandboxGone,
+                Err(message) => pod::Input::SandboxStuck { message },
+            };
+            answers.give(input).await;
+        }
+    }
+}
+
+async fn make_sandbox(hands: &Hands, pod: &Arc<Pod>) -> Result<Arc<Sandbox>, crate::sandbox::SandboxError> {
+    let sandbox = Arc::new(hands.ground.clone().make(pod.clone(), hands.node_ips()).await?);
+    for (reason, message) in &sandbox.warnings {
+        tracing::warn!(pod = pod.metadata.name, reason, message, "a Pod's sandbox is not quite as it asks");
+    }
+    hands.know_sandbox(uid(pod), sandbox.clone());
+    Ok(sandbox)
+}
+
+/// The sandbox as this process made it, or as an earlier one left it.
+async fn sandbox(hands: &Hands, pod: &Arc<Pod>) -> Result<Arc<Sandbox>, crate::sandbox::SandboxError> {
+    match hands.sandbox(uid(pod)) {
+        Some(sandbox) => Ok(sandbox),
+        None => make_sandbox(hands, pod).await,
+    }
+}
+
+async fn remove_container(hands: &Hands, id: &str) -> Result<(), String> {
+    hands.runtime.remove(id).await.map_err(|error| error.to_string())?;
+    hands.open_logs.close(&hands.logs, id).await;
+    Ok(())
+}
+
+async fn remove_sandbox(hands: &Hands, uid: &str) -> Result<(), String> {
+    hands.ground.clone().remove(uid.to_owned()).await.map_err(|error| error.to_string())?;
+    hands.forget_sandbox(uid);
+    hands.sources.release(uid);
+    Ok(())
+}
+
+/// What is known of the ConfigMaps and Secrets of a Pod.
+async fn sources(hands: &Hands, pod: &Pod) -> Sources {
+    let wanted = references(pod);
+    let namespace = namespace(pod);
+    let named = |secret: bool, names: BTreeSet<String>| {
+        names.into_iter().map(move |name| SourceRef { secret, namespace: namespace.to_owned(), name })
+    };
+    let all: BTreeSet<SourceRef> =
+        named(false, wanted.config_maps).chain(named(true, wanted.secrets)).collect();
+    let mut sources = Sources::default();
+    if all.is_empty() {
+        return sources;
+    }
+    for (source, known) in hands.sources.gather(uid(pod), all).await {
+        match known {
+            Known::Unknown => {}
+            Known::Absent if source.secret => {
+                sources.secrets.insert(source.name, None);
+            }
+            Known::Absent => {
+                sources.config_maps.insert(source.name, None);
+            }
+            Known::ConfigMap(map) => {
+                sources.config_maps.insert(source.name, Some(map));
+            }
+            Known::Secret(secret) => {
+                sources.secrets.insert(source.name, Some(secret));
+            }
+        }
+    }
+    sources
+}
+
+/// What a container may ask about its Pod and node.
+fn facts(hands: &Hands, ips: Vec<String>, host_name: String) -> PodFacts {
+    let node = hands.node();
+    let status = node.as_ref().and_then(|node| node.status.as_ref());
+    PodFacts {
+        pod_ips: ips,
+        host_ips: hands.node_ips(),
+        node_name: hands.config.node_name.clone(),
+        host_name,
+        allocatable: status.and_then(|status| status.allocatable.clone()).unwrap_or_default(),
+        ..PodFacts::default()
+    }
+}
+
+/// The message a container left, by its policy; at most 4 KiB.
+pub(super) async fn termination_message(hands: &Hands, pod: &Pod, run: &ContainerRef, code: i32) -> String {
+    let path = termination_file(hands, uid(pod), run);
+    let text = std::fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let container = container(pod, &run.name);
+    let policy = container.and_then(|container| container.termination_message_policy.as_deref());
+    if text.is_empty() && code != 0 && policy == Some("FallbackToLogsOnError") {
+        return logs::read::termination_message(&log_file(hands, pod, run)).await;
+    }
+    let mut end = text.len().min(MESSAGE_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+fn termination_file(hands: &Hands, uid: &str, run: &ContainerRef) -> PathBuf {
+    let dir = hands.ground.data_of(uid).join("containers").join(&run.name);
+    dir.join(format!("termination-log-{}", run.attempt))
+}
+
+/// `/var/log/pods/NS_NAME_UID`
+fn log_dir(hands: &Hands, pod: &Pod) -> PathBuf {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    hands.config.log_dir.join("pods").join(format!("{}_{name}_{}", namespace(pod), uid(pod)))
+}
+
+/// `/var/log/pods/NS_NAME_UID/CONTAINER/N.log`
+pub(super) fn log_file(hands: &Hands, pod: &Pod, run: &ContainerRef) -> PathBuf {
+    log_dir(hands, pod).join(&run.name).join(format!("{}.log", run.attempt))
+}
+
+/// `/var/log/containers/NAME_NS_CONTAINER-ID.log`
+fn log_link(hands: &Hands, pod: &Pod, run: &ContainerRef) -> PathBuf {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let id = container_id(uid(pod), &run.name, run.attempt);
+    let link = format!("{name}_{}_{}-{id}.log", namespace(pod), run.name);
+    hands.config.log_dir.join("containers").join(link)
+}
+
+/// Removes the logs of a Pod that is gone, and their links.
+pub(super) fn remove_logs(hands: &Hands, pod: &Pod) {
+    let dir = log_dir(hands, pod);
+    let links = hands.config.log_dir.join("containers");
+    for link in std::fs::read_dir(links).into_iter().flatten().flatten() {
+        if std::fs::read_link(link.path()).is_ok_and(|target| target.starts_with(&dir)) {
+            let _ = std::fs::remove_file(link.path());
+        }
+    }
+    if let Err(error) = std::fs::remove_dir_all(&dir) {
+        if error.kind() != std::io::ErrorKind::NotFound {
+            tracing::warn!(%error, "a Pod's logs could not be removed");
+        }
+    }
+}
+
+/// Removes what belongs to no Pod of this node: containers first, then what stood around them.
+pub(super) async fn remove_strays(hands: &Arc<Hands>, containers: Vec<String>, known: BTreeSet<Uid>) {
+    for id in containers {
+        tracing::info!(id, "removing a container that belongs to no Pod");
+        if let Err(message) = remove_container(hands, &id).await {
+            tracing::warn!(message, id, "a stray container could not be removed");
+        }
+    }
+    for uid in hands.ground.leftovers(&known) {
+        tracing::info!(uid, "removing what is left of a Pod");
+        if let Err(message) = remove_sandbox(hands, &uid).await {
+            tracing::warn!(message, uid, "what is left of a Pod could not be removed");
+        }
+    }
+    if let Err(error) = hands.runtime.remove_leftovers().await {
+        tracing::warn!(%error, "leftovers in containerd could not be removed");
+    }
+}
+
+/// The exit of a container, with what it left to be read.
+pub(super) async fn exit(hands: &Hands, pod: &Pod, run: &ContainerRef, exit: Exit) -> Exit {
+    hands.open_logs.close(&hands.logs, &container_id(uid(pod), &run.name, run.attempt)).await;
+    let message = termination_message(hands, pod, run, exit.code).await;
+    Exit { message, ..exit }
+}
+
+pub(super) fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+    let spec = pod.spec.as_ref()?;
+    let mut all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    all.find(|container| container.name == name)
+}
+
+pub(super) fn uid(pod: &Pod) -> &str {
+    pod.metadata.uid.as_deref().unwrap_or_default()
+}
+
+pub(super) fn namespace(pod: &Pod) -> &str {
+    pod.metadata.namespace.as_deref().unwrap_or("default")
+}

@@ -1,0 +1,135 @@
+//! Keeps the node's session: performs what the pure machine of `lease::session` wants, on a connection of its own.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+
+use super::disk::{Disk, Durability};
+use crate::driver::clock;
+use crate::lease::session::{Answer, Effect, Input, Record, Report, Session};
+use crate::time::Instant;
+
+const NAMESPACE: &str = "kube-node-lease";
+const FILE: &str = "session.json";
+
+/// What the disk remembers of the last session.
+pub(super) fn recall(disk: &Disk) -> Option<Record> {
+    disk.read(Path::new(FILE)).unwrap_or_else(|error| {
+        tracing::error!(%error, "the session on disk cannot be read; a new one is taken");
+        None
+    })
+}
+
+type Request = Pin<Box<dyn Future<Output = Input> + Send>>;
+
+/// Runs the session's machine for as long as somebody listens to its reports.
+pub(super) async fn keep(mut session: Session, client: Client, disk: Disk, reports: watch::Sender<Option<Report>>) {
+    let mut request: Option<Request> = None;
+    loop {
+        while let Some(effect) = session.next_effect() {
+            match effect {
+                Effect::Read(number) => request = Some(Box::pin(read(client.clone(), name(&session), number))),
+                Effect::Create(number, lease) => request = Some(Box::pin(create(client.clone(), lease, number))),
+                Effect::Update(number, lease) => request = Some(Box::pin(update(client.clone(), lease, number))),
+                // Dropping an HTTP/1 request under way closes its connection.
+                Effect::CloseConnection => request = None,
+                Effect::Persist(number, record) => {
+                    // A record that is not on disk must not be spoken of: the machine waits, and asks again.
+                    match disk.put(Path::new(FILE), &*record, Durability::Power) {
+                        Ok(()) => session.handle(Input::Persisted(number), clock::now(), clock::wall()),
+                        Err(error) => tracing::error!(%error, "the session could not be kept on disk"),
+                    }
+                }
+                // Only what runs under an identity is fenced, and nothing of that kind is started yet.
+                Effect::Fence(number) => session.handle(Input::Fenced(number), clock::now(), clock::wall()),
+                Effect::Report(report) => {
+                    tell(&report);
+                    if reports.send(Some(report)).is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+        let deadline = session.next_deadline();
+        let input = tokio::select! {
+            input = async { request.as_mut().expect("guarded").await }, if request.is_some() => {
+                request = None;
+                input
+            }
+            () = sleep_until(deadline) => Input::Tick,
+            () = reports.closed() => return,
+        };
+        session.handle(input, clock::now(), clock::wall());
+    }
+}
+
+fn tell(report: &Report) {
+    match report {
+        Report::Held(id) => tracing::info!(session = %id, "the session is held"),
+        Report::Lapsed(why) => tracing::warn!(?why, "the session is over"),
+        Report::Waiting { why, .. } => tracing::warn!(%why, "waiting for the session"),
+        Report::Refused(why) => tracing::error!(%why, "the session is refused"),
+        Report::Released => tracing::info!("the session was given up"),
+    }
+}
+
+fn name(session: &Session) -> String {
+    session.node().to_owned()
+}
+
+fn leases(client: Client) -> Api<Lease> {
+    Api::namespaced(client, NAMESPACE)
+}
+
+async fn read(client: Client, node: String, number: u64) -> Input {
+    let answer = match leases(client.clone()).get_opt(&node).await {
+        Ok(Some(lease)) => Answer::Found(Box::new(lease)),
+        Ok(None) => match Api::<Node>::all(client).get_opt(&node).await {
+            Ok(found) => Answer::Absent { node_registered: found.is_some() },
+            Err(error) => failed(&error),
+        },
+        Err(error) => failed(&error),
+    };
+    Input::Answer(number, answer)
+}
+
+async fn create(client: Client, lease: Box<Lease>, number: u64) -> Input {
+    let answer = match leases(client).create(&PostParams::default(), &lease).await {
+        Ok(made) => Answer::Written(Box::new(made)),
+        Err(error) => failed(&error),
+    };
+    Input::Answer(number, answer)
+}
+
+async fn update(client: Client, lease: Box<Lease>, number: u64) -> Input {
+    let name = lease.metadata.name.clone().unwrap_or_default();
+    let answer = match leases(client).replace(&name, &PostParams::default(), &lease).await {
+        Ok(written) => Answer::Written(Box::new(written)),
+        Err(error) => failed(&error),
+    };
+    Input::Answer(number, answer)
+}
+
+fn failed(error: &kube::Error) -> Answer {
+    match error {
+        kube::Error::Api(status) if status.code == 409 => Answer::Conflict,
+        kube::Error::Api(status) if status.code == 404 => Answer::Absent { node_registered: true },
+        other => {
+            tracing::debug!(error = %other, "no answer about the session's Lease");
+            Answer::Failed
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.saturating_since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,35 @@
+//! A long-running command as a service: ready, watched, stopped by a signal.
+
+use anyhow::Context as _;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Tells systemd (if it started this process) that the service is ready, and from then on that it lives.
+pub(super) fn ready(line: &str) {
+    println!("{line}");
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+        tracing::debug!(%error, "the service supervisor was not told");
+    }
+    if let Some(patience) = sd_notify::watchdog_enabled() {
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(patience / 3);
+            loop {
+                ticks.tick().await;
+                let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            }
+        });
+    }
+}
+
+/// Waits for SIGTERM or SIGINT. Containers go on.
+pub(super) async fn stopped() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    tracing::info!("stopping; containers go on");
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! A `leasehold up` of the test's own, on a private containerd, and kubectl against it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Containerd, TestImage};
+
+/// How long anything may take on a machine that does other work too.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A running coordinator and agent.
+pub struct Up {
+    /// Below it everything is kept.
+    pub dir: PathBuf,
+    /// Extra flags of the agent.
+    flags: Vec<String>,
+    listen: u16,
+    node_listen: u16,
+    process: Option<Child>,
+    containerd: Containerd,
+}
+
+/// Reference of the image that is there from the start.
+pub const BUSYBOX: &str = "example.test/busybox:1";
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    listener.local_addr().expect("bound").port()
+}
+
+impl Up {
+    /// Starts containerd, imports busybox and starts `leasehold up` with extra flags. None (with the reason printed)
+    /// where this machine cannot.
+    pub fn start(flags: &[&str]) -> Option<Self> {
+        let containerd = Containerd::start()?;
+        if Command::new("kubectl").args(["version", "--client"]).output().is_err() {
+            eprintln!("skipped: kubectl is not installed");
+            return None;
+        }
+        let dir = containerd.scratch("up");
+        let mut up = Self {
+            dir,
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            listen: free_port(),
+            node_listen: free_port(),
+            process: None,
+            containerd,
+        };
+        let archive = up.dir.join("busybox.tar");
+        TestImage::busybox(BUSYBOX).write_oci_archive(&archive);
+        up.import(&archive);
+        up.boot();
+        Some(up)
+    }
+
+    /// Imports an image archive.
+    pub fn import(&self, archive: &Path) {
+        let output = self
+            .leasehold(&["image", "import", &archive.to_string_lossy()])
+            .args(self.containerd_flags())
+            .output()
+            .expect("runs");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+
+    fn leasehold(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
+        command.args(args).stdin(Stdio::null());
+        command
+    }
+
+    fn containerd_flags(&self) -> Vec<String> {
+        vec![
+            "--containerd-address".into(),
+            self.containerd.address().to_string_lossy().into_owned(),
+            "--containerd-namespace".into(),
+            self.containerd.namespace().into(),
+        ]
+    }
+
+    fn node_flags(&self) -> Vec<String> {
+        let path = |name: &str| self.dir.join(name).to_string_lossy().into_owned();
+        let mut flags = self.containerd_flags();
+        flags.extend(["--node-name".into(), "n1".into(), "--node-ip".into(), "127.0.0.1".into()]);
+        flags.extend(["--node-listen".into(), format!("127.0.0.1:{}", self.node_listen)]);
+        flags.extend(["--runtime-dir".into(), path("run"), "--log-dir".into(), path("log")]);
+        flags.extend(["--cni-conf-dir".into(), path("cni")]);
+        flags.extend(self.flags.clone());
+        flags
+    }
+
+    /// Starts `leasehold up` (again) and waits until it is ready.
+    pub fn boot(&mut self) {
+        let mut command = self.leasehold(&["up"]);
+        command
+            .args(["--data-dir", &self.dir.join("state").to_string_lossy()])
+            .args(["--listen", &format!("127.0.0.1:{}", self.listen)])
+            .args(self.node_flags());
+        self.process = Some(self.ready(command));
+    }
+
+    /// Starts the agent alone, which continues the same node; it is ready without a coordinator.
+    pub fn boot_agent_alone(&mut self) {
+        let mut command = self.leasehold(&["agent"]);
+        command.args(["--data-dir", &self.dir.join("state/agent").to_string_lossy()]).args(self.node_flags());
+        self.process = Some(self.ready(command));
+    }
+
+    fn ready(&self, mut command: Command) -> Child {
+        let log = fs::File::options().create(true).append(true).open(self.dir.join("leasehold.log"));
+        let mut child = command
+            .env(
+                "LEASEHOLD_LOG",
+                "debug,h2=info,hyper=info,rustls=info,tower=info,hyper_util=info,reqwest=info,kube=info",
+            )
+            .stdout(Stdio::piped())
+            .stderr(log.expect("writable"))
+            .spawn()
+            .expect("leasehold starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        let read = BufReader::new(stdout).read_line(&mut line);
+        assert!(read.is_ok() && line.contains("is ready"), "not ready: {line:?}\n{}", self.log());
+        child
+    }
+
+    /// `kill -9`; containers go on.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("it is our child");
+            process.wait().expect("it is our child");
+        }
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("started").id()
+    }
+
+    /// What leasehold has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("leasehold.log")).unwrap_or_default()
+    }
+
+    /// The containerd underneath.
+    pub fn containerd(&mut self) -> &mut Containerd {
+        &mut self.containerd
+    }
+
+    /// Path of the administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("state/kubeconfig")
+    }
+
+    /// Runs kubectl.
+    pub fn kubectl(&self, args: &[&str]) -> Output {
+        self.kubectl_with_input(args, "")
+    }
+
+    /// Runs kubectl with standard input.
+    pub fn kubectl_with_input(&self, args: &[&str], input: &str) -> Output {
+        use std::io::Write as _;
+        let mut child = Command::new("kubectl")
+            .args(args)
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("KUBECACHEDIR", self.dir.join("kubecache"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl starts");
+        let sent = child.stdin.take().expect("piped").write_all(input.as_bytes());
+        let output = child.wait_with_output().expect("kubectl ends");
+        assert!(sent.is_ok() || !output.status.success(), "kubectl read all of its input");
+        output
+    }
+
+    /// Runs kubectl, which must succeed; what it printed.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.kubectl(args);
+        assert!(output.status.success(), "kubectl {args:?}: {}\n{}", text(&output.stderr), self.log_tail());
+        text(&output.stdout)
+    }
+
+    /// Applies a manifest, which must succeed.
+    pub fn apply(&self, manifest: &str) -> String {
+        let output = self.kubectl_with_input(&["apply", "-f", "-"], manifest);
+        assert!(output.status.success(), "kubectl apply: {}\n{}", text(&output.stderr), self.log_tail());
+        text(&output.stdout)
+    }
+
+    /// An object as JSON; null when there is none.
+    pub fn json(&self, args: &[&str]) -> Value {
+        let output = self.kubectl(&[args, &["-o", "json"]].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+
+    /// Waits until `condition` holds, and gives what it found; fails with `what` otherwise.
+    pub fn until<T>(&self, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = condition() {
+                return found;
+            }
+            if start.elapsed() > PATIENCE {
+                let pods = self.kubectl(&["get", "pods,ds,events", "-A", "-o", "wide"]);
+                panic!("{what}: not within {PATIENCE:?}\n{}\n{}", text(&pods.stdout), self.log_tail());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits for the one Pod with this label to be Running and Ready.
+    pub fn running(&self, label: &str) -> Value {
+        self.until(&format!("a ready Pod with {label}"), || {
+            let list = self.json(&["get", "pods", "-A", "-l", label]);
+            let items = list["items"].as_array()?;
+            let ready = |pod: &&Value| {
+                pod["metadata"]["deletionTimestamp"].is_null()
+                    && pod["status"]["conditions"]
+                        .as_array()
+                        .is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+            };
+            match items.as_slice() {
+                [pod] => Some(pod).filter(ready).cloned(),
+                _ => None,
+            }
+        })
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log_tail());
+        }
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        let _ = self
+            .leasehold(&["reset", "--yes"])
+            .args(["--data-dir", &self.dir.join("state").to_string_lossy()])
+            .args(["--runtime-dir", &self.dir.join("run").to_string_lossy()])
+            .args(["--log-dir", &self.dir.join("log").to_string_lossy()])
+            .args(self.containerd_flags())
+            .output();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
