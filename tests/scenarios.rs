@@ -10,8 +10,14 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+#[path = "scenarios/lease_store.rs"]
+mod lease_store;
 #[path = "scenarios/pod.rs"]
 mod pod;
+#[path = "scenarios/session.rs"]
+mod session;
+#[path = "scenarios/session_faults.rs"]
+mod session_faults;
 
 /// What a scenario's inputs act upon.
 pub(crate) trait World {
@@ -27,6 +33,7 @@ pub(crate) trait World {
 fn world(kind: &str) -> Option<Box<dyn World>> {
     match kind {
         "pod" => Some(Box::new(pod::PodWorld::default())),
+        "session" => Some(Box::new(session::SessionWorld::default())),
         _ => None,
     }
 }

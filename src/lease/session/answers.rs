@@ -18,7 +18,7 @@ impl Session {
             }
             Answer::Absent { node_registered } => {
                 self.request = None;
-                self.absent(node_registered, now);
+                self.absent(request, node_registered, now);
             }
             Answer::Written(lease) if request.kind != Kind::Look => {
                 self.request = None;
@@ -103,12 +103,12 @@ impl Session {
         self.not_before = now;
     }
 
-    pub(super) fn absent(&mut self, node_registered: bool, now: Instant) {
+    pub(super) fn absent(&mut self, request: Request, node_registered: bool, now: Instant) {
         let fresh = matches!(self.past, Past::Never) && !node_registered && self.seen.is_none();
         if self.releasing {
             self.released();
         } else if fresh {
-            self.fence(Some(Target::Create));
+            self.take(Target::Create { not_after: request.sent + self.config.margin() }, now);
         } else {
             let lease = wire::revoked(&self.claimant.node, self.longest_duration());
             self.look_again(now);

@@ -80,8 +80,9 @@ pub enum Answer {
     Found(Box<Lease>),
     /// To a read or an update: there is no such Lease.
     Absent {
-        /// Whether the Node object of this name was there before this agent made it: `false` only if this agent
-        /// created it and the coordinator answered that it did (201). `true` where that is not known.
+        /// Whether the Node object of this name was there: `false` only if this agent created it in answering this
+        /// very read, after the Lease was found absent, and the coordinator said so (201). `true` where that is not
+        /// known.
         node_registered: bool,
     },
     /// To a write: done; the Lease as it is now.
@@ -173,18 +174,38 @@ pub enum Wait {
     Recreated,
 }
 
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held(session) => write!(f, "the session {session} is held"),
+            Self::Lapsed(why) => write!(f, "the session has lapsed: {why}"),
+            Self::Waiting { why, .. } => write!(f, "{why}; waiting to see whether it is renewed"),
+            Self::Refused(why) => {
+                write!(f, "{why}, and alive: give this machine another --node-name, or stop that agent")
+            }
+            Self::Released => f.write_str("the session was given up"),
+        }
+    }
+}
+
+impl fmt::Display for Lapse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expired => "no renewal was acknowledged in time",
+            Self::Revoked => "it was revoked",
+            Self::Released => "the node gives it up",
+        })
+    }
+}
+
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HeldBy { node, holder, machine_id } => {
                 let machine = machine_id.as_deref().unwrap_or("unknown");
-                write!(
-                    f,
-                    "another agent lives under the node name {node:?} (holder {holder}, machine id {machine}): give \
-                     this machine another --node-name, or stop that agent"
-                )
+                write!(f, "the node name {node:?} is held by another agent ({holder}, machine id {machine})")
             }
-            Self::Recreated => f.write_str("the Lease was lost; its last holder may still believe in it"),
+            Self::Recreated => f.write_str("the Lease was lost and its last holder may still believe in it"),
         }
     }
 }

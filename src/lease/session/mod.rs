@@ -14,14 +14,15 @@
 //! - A deadline counts from **before** a write left ([`Request::sent`]) and moves only when the write is known to have
 //!   been accepted: by its answer, or by reading the Lease and finding in it the time at which *this* boot sent it.
 //! - Past its deadline a session never renews; it fences, takes a new one, and only then counts as held again. There
-//!   is no taking without a fence before it: an agent that starts cannot know what an earlier one left.
+//!   is no taking without a fence before it, not even the first: an agent cannot know what an earlier one left.
 //! - A session is taken when nobody can believe to hold it: its holder was revoked or released it; or it was this
 //!   node's own and is over (fenced, or of an earlier boot); or this node has seen the Lease unchanged for D + M.
 //! - An absent Lease is none of these: it is created as revoked and taken D + M later. One case waits for nothing: a
 //!   node that was never here, that is, no record on its disk *and* it was this agent that made the Node object. An
-//!   object can be created once, so nobody else can have had a session of that name in this store. What another store
-//!   knew (one lost, or restored from before) is guarded by each identity's own Lease, which is absent as well and so
-//!   not free. A record, or an older Node, without the Lease means that the Lease was lost: wait.
+//!   object can be created once, so nobody else can have had a session of that name in this store, and nobody can for
+//!   D + M; the creation has to leave within M, so that two can never believe. What another store knew (one lost, or
+//!   restored from before) is guarded by each identity's own Lease, which is absent as well and so not free. A record,
+//!   or an older Node, without the Lease means that the Lease was lost: wait.
 //! - The record is on disk before the Lease names its holder, and again, with UID and epoch, before anything is
 //!   claimed under it.
 //!
@@ -58,6 +59,8 @@ pub struct Session {
     number: u64,
     /// How many sessions this machine has asked for; part of their holders' names.
     asked: u64,
+    /// Nothing was held since the last fence.
+    fenced: bool,
     releasing: bool,
     wall: WallTime,
     reported: Option<Report>,
@@ -82,7 +85,10 @@ enum State {
 
 #[derive(Clone, Debug)]
 enum Target {
-    Create,
+    /// Nobody can have taken it since, if the creation leaves by this instant.
+    Create {
+        not_after: Instant,
+    },
     Update(Box<Lease>),
 }
 
@@ -181,6 +187,7 @@ impl Session {
             not_before: now,
             number: 0,
             asked: 0,
+            fenced: false,
             releasing: false,
             wall,
             reported: None,
@@ -293,3 +300,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

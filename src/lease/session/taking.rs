@@ -20,7 +20,7 @@ impl Session {
         let since = self.seen.as_ref().map_or(now, |seen| seen.since);
         let until = since + wire::duration(lease).unwrap_or(self.config.duration()) + self.config.margin();
         if over || free || now >= until {
-            return self.fence(Some(Target::Update(Box::new(lease.clone()))));
+            return self.take(Target::Update(Box::new(lease.clone())), now);
         }
         self.state = State::Looking;
         self.not_before = until.min(now + self.config.renew_every());
@@ -45,6 +45,11 @@ impl Session {
             Past::Asked(record) => [record.follows.as_deref(), None],
             Past::Over(_) | Past::Own(_) | Past::Never => [None, None],
         }
+    }
+
+    /// Takes what nobody can believe to hold; what an earlier session left is fenced before.
+    pub(super) fn take(&mut self, target: Target, now: Instant) {
+        if self.fenced { self.prepare(target, now) } else { self.fence(Some(target)) }
     }
 
     /// Created as revoked: this node may take it when everybody else may.
@@ -106,7 +111,13 @@ impl Session {
             wall: self.wall,
         };
         match target {
-            Target::Create => {
+            Target::Create { not_after } if now > not_after => {
+                self.past = Past::Asked(record);
+                self.state = State::Looking;
+                self.not_before = now;
+                return;
+            }
+            Target::Create { .. } => {
                 let base = wire::revoked(&self.claimant.node, stamp.duration);
                 let lease = Box::new(wire::taken(base, &stamp));
                 self.send(Kind::Take, now, |number| Effect::Create(number, lease));
@@ -163,6 +174,7 @@ impl Session {
         };
         self.past = Past::Own(numbered);
         self.seen = None;
+        self.fenced = false;
         let (lease, renewal) = (Box::new(lease), Renewal::Write);
         self.state = State::Held(Held { id, lease, duration, deadline, stored, renewal });
     }
@@ -222,6 +234,7 @@ impl Session {
             Past::Asked(_) | Past::Over(_) | Past::Never => {}
         }
         self.not_before = now;
+        self.fenced = true;
         match next {
             Some(target) => self.prepare(target, now),
             None => self.state = State::Looking,
