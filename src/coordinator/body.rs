@@ -1,9 +1,10 @@
-//! What clients send, made fit to be stored: of the right kind and types, canonical, with defaults.
+//! What clients send, made fit to be stored: of the right kind and types, and in canonical form.
 
 use serde_json::Value;
 
 use crate::api::kinds::Kind;
 use crate::api::model;
+use crate::api::patch::Patch;
 use crate::api::status::{FieldError, Status};
 use crate::coordinator::command::FieldValidation;
 use crate::coordinator::metadata;
@@ -12,68 +13,53 @@ use crate::coordinator::turn::Turn;
 impl Turn<'_, '_> {
     /// Reads the body of a POST or PUT.
     pub(super) fn decode(&mut self, body: &Value) -> Result<Value, Status> {
-        let kind = self.kind();
         let mut value = body.clone();
-        check_type(kind, &value)?;
-        model::decode_check(kind, &value).map_err(Status::bad_request)?;
-        let found = self.findings(&value, None);
-        if self.command.field_validation == FieldValidation::Strict && !found.is_empty() {
-            return Err(Status::bad_request(format!(
-                "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
-                kind.kind,
-                kind.version,
-                kind.kind,
-                found.join(", ")
-            )));
-        }
-        self.finish(&mut value, found)?;
+        check_type(self.kind(), &value)?;
+        model::decode_check(self.kind(), &value).map_err(Status::bad_request)?;
+        self.finish(&mut value)?;
         Ok(value)
     }
 
-    /// Reads what a patch made of an object; `shown` is how upstream shows it in errors.
+    /// Reads what a patch made of an object.
     pub(super) fn decode_patched(
         &mut self,
         mut value: Value,
         old: &Value,
-        shown: impl Fn(&Value) -> String,
+        patch: &Patch,
     ) -> Result<Value, Status> {
-        let kind = self.kind();
         let unfit = |value: &Value, why: &str| {
-            let error = FieldError::invalid("patch", &shown(value).into(), why);
+            let error = FieldError::invalid("patch", &patch.shown(value).into(), why);
             Status::invalid("", "", "", &[error])
         };
-        check_type(kind, &value)?;
-        model::decode_check(kind, &value).map_err(|why| unfit(&value, &why))?;
-        let found = self.findings(&value, Some(old));
+        check_type(self.kind(), &value)?;
+        model::decode_check(self.kind(), &value).map_err(|why| unfit(&value, &why))?;
+        let found = self.unknown_fields(&value, old);
         if self.command.field_validation == FieldValidation::Strict && !found.is_empty() {
             return Err(unfit(&value, &format!("strict decoding error: {}", found.join(", "))));
         }
-        self.finish(&mut value, found)?;
+        self.warnings.extend(found);
+        self.finish(&mut value)?;
         Ok(value)
     }
 
-    /// Unknown and doubled fields, save those that were unknown before.
-    fn findings(&self, value: &Value, old: Option<&Value>) -> Vec<String> {
+    /// Those that were not there before.
+    fn unknown_fields(&self, value: &Value, old: &Value) -> Vec<String> {
         if self.command.field_validation == FieldValidation::Ignore {
             return Vec::new();
         }
-        let mut found = self.command.duplicate_fields.clone();
-        let unknown = model::unknown_fields(self.kind(), value);
-        let before = match old {
-            Some(old) if !unknown.is_empty() => model::unknown_fields(self.kind(), old),
-            _ => Vec::new(),
-        };
-        found.extend(unknown.into_iter().filter(|fault| !before.contains(fault)));
+        let mut found = model::unknown_fields(self.kind(), value);
+        if !found.is_empty() {
+            let before = model::unknown_fields(self.kind(), old);
+            found.retain(|fault| !before.contains(fault));
+        }
         found
     }
 
-    fn finish(&mut self, value: &mut Value, warnings: Vec<String>) -> Result<(), Status> {
+    fn finish(&mut self, value: &mut Value) -> Result<(), Status> {
         model::canonicalise(self.kind(), value);
         value["apiVersion"] = self.kind().api_version().into();
         value["kind"] = self.kind().kind.into();
         self.check_namespace(value)?;
-        (self.kind().defaults)(value);
-        self.warnings.extend(warnings);
         self.warnings.extend(metadata::remove_duplicate_owners(value));
         Ok(())
     }

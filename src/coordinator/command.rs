@@ -1,5 +1,6 @@
 //! What may be asked of the endpoint, and what it answers. Bodies arrive decoded: the server parses JSON or YAML once,
-//! outside the writer, and hands over values.
+//! outside the writer, and hands over values. It has their text, and so it tells of unknown and doubled fields; what a
+//! patch makes is known only here, and is judged here.
 
 use std::sync::Arc;
 
@@ -20,13 +21,11 @@ pub struct Command {
     pub action: Action,
     /// Everything but the write (`dryRun=All`).
     pub dry_run: bool,
-    /// What becomes of fields that nobody knows (`fieldValidation`).
+    /// What becomes of unknown fields that a patch brings (`fieldValidation`).
     pub field_validation: FieldValidation,
-    /// What [`crate::api::model::duplicate_fields`] found in the text of the body.
-    pub duplicate_fields: Vec<String>,
 }
 
-/// What becomes of unknown and doubled fields. Unknown ones are stored in any case, unless they are refused.
+/// What becomes of unknown fields. They are stored in any case, unless they are refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FieldValidation {
     /// Nothing is said.
@@ -47,7 +46,6 @@ impl Command {
             action,
             dry_run: false,
             field_validation: FieldValidation::default(),
-            duplicate_fields: Vec::new(),
         }
     }
 }

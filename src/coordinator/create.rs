@@ -98,6 +98,7 @@ impl Turn<'_, '_> {
         if kind.has_generation {
             value["metadata"]["generation"] = 1.into();
         }
+        (kind.defaults)(value);
         if is(kind, "", "Pod") {
             pod::prepare_new(value, self.now)?;
         } else if is(kind, "", "Namespace") {

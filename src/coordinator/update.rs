@@ -48,7 +48,7 @@ impl Turn<'_, '_> {
         let current = self.find(name)?;
         let old = current.value();
         let patched = patch.apply(old.clone(), self.kind().kind)?;
-        let new = self.decode_patched(patched, &old, |patched| patch.shown(patched))?;
+        let new = self.decode_patched(patched, &old, patch)?;
         check_name(&new, name)?;
         self.replace(&current, &old, new, subresource)
     }
@@ -84,6 +84,7 @@ impl Turn<'_, '_> {
         subresource: Subresource,
     ) -> Result<Reply, Status> {
         let name = &*current.key.name;
+        (self.kind().defaults)(&mut new);
         self.check_version(name, &mut new, current)?;
         metadata::preserve(&mut new, old);
         self.keep_apart(&mut new, old, subresource)?;

@@ -51,51 +51,22 @@ fn fields_that_nobody_knows_are_kept() {
 }
 
 #[test]
-fn unknown_fields_are_told_or_refused_as_the_client_wishes() {
-    let mut endpoint = Endpoint::new();
-    let mut body = pod("a");
-    body["spec"]["tomorrow"] = 1.into();
-    let mut command = Command::new(kind("Pod"), "default", Action::Create { body: body.clone() });
-    command.duplicate_fields = vec!["duplicate field \"spec.x\"".into()];
-    command.field_validation = FieldValidation::Strict;
-    assert_eq!(
-        refusal(endpoint.run(&command)),
-        refused(
-            400,
-            "BadRequest",
-            "Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: duplicate field \"spec.x\", \
-             unknown field \"spec.tomorrow\""
-        )
-    );
-    command.field_validation = FieldValidation::Warn;
-    let warnings = endpoint.run(&command).expect("only a warning").warnings;
-    assert_eq!(warnings, ["duplicate field \"spec.x\"", "unknown field \"spec.tomorrow\""]);
-    command.field_validation = FieldValidation::Ignore;
-    command.action = Action::Create {
-        body: {
-            body["metadata"]["name"] = "b".into();
-            body
-        },
-    };
-    assert!(endpoint.run(&command).expect("nothing is said").warnings.is_empty());
-}
-
-#[test]
-fn a_strict_patch_may_touch_an_object_that_has_unknown_fields_already() {
+fn unknown_fields_that_a_patch_brings_are_told_or_refused_as_the_client_wishes() {
     let mut endpoint = Endpoint::new();
     let mut body = pod("a");
     body["spec"]["tomorrow"] = 1.into();
     endpoint.create("Pod", body);
-    let mut patch = |patch: &str| {
+    let mut patch = |patch: &str, field_validation| {
         let patch = Patch::parse(STRATEGIC_PATCH, patch.as_bytes()).expect("JSON");
         let action = Action::Patch { name: "a".into(), subresource: Subresource::Main, patch };
         let mut command = Command::new(kind("Pod"), "default", action);
-        command.field_validation = FieldValidation::Strict;
+        command.field_validation = field_validation;
         endpoint.run(&command)
     };
-    assert!(patch(r#"{"metadata":{"labels":{"l":"1"}}}"#).is_ok());
+    assert!(patch(r#"{"metadata":{"labels":{"l":"1"}}}"#, FieldValidation::Strict).is_ok());
+    let color = r#"{"spec":{"color":"red"}}"#;
     assert_eq!(
-        refusal(patch(r#"{"spec":{"color":"red"}}"#)),
+        refusal(patch(color, FieldValidation::Strict)),
         refused(
             422,
             "Invalid",
@@ -103,6 +74,9 @@ fn a_strict_patch_may_touch_an_object_that_has_unknown_fields_already() {
              field \"spec.color\""
         )
     );
+    let told = |reply: Result<Reply, Status>| reply.expect("only a warning").warnings;
+    assert_eq!(told(patch(r#"{"spec":{"size":1}}"#, FieldValidation::Ignore)), [""; 0]);
+    assert_eq!(told(patch(color, FieldValidation::Warn)), ["unknown field \"spec.color\""]);
 }
 
 #[test]
