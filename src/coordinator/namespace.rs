@@ -11,8 +11,8 @@ use crate::time::WallTime;
 /// Held by whoever empties namespaces.
 const KUBERNETES: &str = "kubernetes";
 
+/// Besides what the client wants, every namespace is held until it is empty.
 pub(super) fn prepare_new(namespace: &mut Value) {
-    namespace["status"] = json!({ "phase": "Active" });
     let finalizers = &mut spec(namespace)["finalizers"];
     let mut held = finalizers.as_array().cloned().unwrap_or_default();
     if !held.contains(&KUBERNETES.into()) {
