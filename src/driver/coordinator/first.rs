@@ -4,12 +4,8 @@ use serde_json::json;
 
 use super::writer::Writer;
 use crate::api::kinds::{self, Kind};
-use crate::coordinator::{Action, Command, Entropy};
+use crate::coordinator::{Action, Command, Entropy, INITIAL_NAMESPACES};
 use crate::driver::entropy::SystemEntropy;
-
-/// Namespaces that are made when they are missing.
-pub(super) const NAMESPACES: [&str; 5] =
-    ["default", "kube-system", "kube-public", "kube-node-lease", "leasehold-system"];
 
 /// Gives `kube-system` the cluster's uid, by which people tell clusters apart.
 struct ClusterUid<'a>(&'a str);
@@ -28,7 +24,7 @@ impl Entropy for ClusterUid<'_> {
 pub(super) fn write(writer: &mut Writer, cluster_uid: &str) -> Result<(), String> {
     let row = |kind| kinds::by_kind("", "v1", kind).ok_or_else(|| format!("no kind {kind} is served"));
     let (namespace, account) = (row("Namespace")?, row("ServiceAccount")?);
-    for name in NAMESPACES {
+    for name in INITIAL_NAMESPACES {
         let body = json!({ "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } } });
         if name == "kube-system" {
             create(writer, namespace, "", name, body, &mut ClusterUid(cluster_uid))?;

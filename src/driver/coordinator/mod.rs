@@ -1,6 +1,5 @@
 //! The coordinator role: opens the store, starts the writer, and serves the endpoint.
 
-mod expiry;
 mod first;
 mod names;
 mod writer;
@@ -15,12 +14,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use self::expiry::EVENT_LIFETIME;
-use self::expiry::Expiry;
 use self::writer::Writer;
 use crate::api::kinds::KINDS;
-use crate::coordinator::Entropy as _;
 use crate::coordinator::state::{Key, Object, State};
+use crate::coordinator::{Entropy as _, Expiry};
 use crate::driver::clock;
 use crate::driver::entropy::SystemEntropy;
 use crate::server::api::Endpoint;
@@ -180,9 +177,11 @@ fn open(directory: &Path, names: Vec<String>) -> Result<Opened, StartError> {
     let mut store = Embedded::open(directory, &SystemEntropy.uid())?;
     let (state, Loaded { cluster_uid, .. }) = load(&mut store, directory)?;
     let pki = certificates(&directory.join("pki"), names)?;
-    let expiry = Expiry::of(state.objects.values().map(|object| &**object), clock::now(), clock::wall());
+    let now = clock::now();
+    let expiry = Expiry::new(&state, now, clock::wall());
     let (commands, queue) = Commands::new();
-    let mut writer = Writer { view: Arc::new(View::new(state)), store: Box::new(store), queue, expiry };
+    let view = Arc::new(View::new(state));
+    let mut writer = Writer { view, store: Box::new(store), queue, expiry, expire_from: now };
     first::write(&mut writer, &cluster_uid).map_err(StartError::First)?;
     Ok(Opened { writer, commands, cluster_uid, pki })
 }

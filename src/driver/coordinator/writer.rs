@@ -3,19 +3,23 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
 
 use crate::api::status::Status;
 use crate::coordinator::state::{Change, Draft};
-use crate::coordinator::{Command, Entropy, Reply, commit};
+use crate::coordinator::{Command, Entropy, Expiry, Reply, commit};
 use crate::driver::clock;
-use crate::driver::coordinator::expiry::Expiry;
 use crate::driver::entropy::SystemEntropy;
 use crate::server::commands::{Message, Submission};
 use crate::server::view::View;
 use crate::store::{CommitError, Store, Write};
+use crate::time::Instant;
 
 /// Most commands that share one transaction.
 pub(super) const BATCH_MAX: usize = 512;
+
+/// When Events could not be removed, it is tried again after this.
+const EXPIRE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// The writer's belongings.
 pub(super) struct Writer {
@@ -23,6 +27,8 @@ pub(super) struct Writer {
     pub(super) store: Box<dyn Store>,
     pub(super) queue: Receiver<Message>,
     pub(super) expiry: Expiry,
+    /// After a failure, when Events are removed again.
+    pub(super) expire_from: Instant,
 }
 
 impl Writer {
@@ -39,7 +45,7 @@ impl Writer {
     /// Waits, and takes what is queued, at most [`BATCH_MAX`]; nothing when something has lived long enough.
     /// False when this was the last batch.
     fn gather(&self, batch: &mut Vec<Submission>) -> bool {
-        let mut message = match self.expiry.next_deadline() {
+        let mut message = match self.expiry.next_deadline().map(|due| due.max(self.expire_from)) {
             None => self.queue.recv().ok(),
             Some(deadline) => match self.queue.recv_timeout(deadline.saturating_since(clock::now())) {
                 Ok(message) => Some(message),
@@ -62,17 +68,15 @@ impl Writer {
     }
 
     fn work(&mut self, batch: Vec<Submission>) {
-        let expired = self.expiry.due(clock::now(), BATCH_MAX);
+        let now = clock::now();
+        let expired = if now < self.expire_from { Vec::new() } else { self.expiry.due(now, BATCH_MAX) };
         let commands: Vec<&Command> = batch.iter().map(|s| &s.command).chain(&expired).collect();
-        let answers = match self.commit(&commands, &mut SystemEntropy) {
-            Ok(answers) => answers,
-            Err(error) => {
-                tracing::error!(%error, "a batch of writes was not made durable");
-                self.expiry.put_back(&expired, clock::now());
-                let refusal = refusal(&error);
-                batch.iter().map(|_| Err(refusal.clone())).collect()
-            }
-        };
+        let answers = self.commit(&commands, &mut SystemEntropy).unwrap_or_else(|error| {
+            tracing::error!(%error, "a batch of writes was not made durable");
+            self.expire_from = now + EXPIRE_AGAIN_AFTER;
+            let refusal = refusal(&error);
+            batch.iter().map(|_| Err(refusal.clone())).collect()
+        });
         for (submission, answer) in batch.into_iter().zip(answers) {
             // Who has hung up does not hear that it was done.
             let _ = submission.answer.send(answer);
@@ -95,7 +99,7 @@ impl Writer {
             let writes: Vec<Write> = changes.iter().map(write).collect();
             self.store.commit(&writes, revision)?;
             let now = clock::now();
-            self.expiry.note(&changes, now);
+            self.expiry.observe(&changes, now);
             self.view.apply(changes, revision, now);
         }
         Ok(answers)

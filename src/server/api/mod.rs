@@ -17,7 +17,10 @@ pub mod watch;
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    IF_NONE_MATCH, LOCATION,
+};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -30,6 +33,7 @@ use query::Query;
 use reply::{Body, Reply};
 use route::{Route, Target};
 
+use crate::api::openapi;
 use crate::api::status::Status;
 use crate::coordinator::Subresource;
 use crate::server::commands::{Commands, too_many_requests};
@@ -159,9 +163,8 @@ impl Endpoint {
             Route::Resources { group, version } if route::is_served(group, Some(version)) => {
                 json(discovery::resources(group, version))
             }
-            Route::Resources { .. } | Route::OpenApi(_) | Route::Unknown | Route::Objects(_) => {
-                Err(not_found())
-            }
+            Route::OpenApi(path) => openapi(path.as_deref(), request),
+            Route::Resources { .. } | Route::Unknown | Route::Objects(_) => Err(not_found()),
         }
     }
 
@@ -259,6 +262,31 @@ fn subresource(part: Option<&str>) -> Result<Subresource, Status> {
         Some("finalize") => Ok(Subresource::Finalize),
         Some(_) => Err(not_found()),
     }
+}
+
+/// Documents are made when they are asked for; clients keep them by their hash.
+fn openapi(path: Option<&str>, request: &Request<Incoming>) -> Result<Reply, Status> {
+    let Some(path) = path else { return Ok(Reply::json(200, openapi::index().to_string())) };
+    let hash = openapi::hash(path).ok_or_else(not_found)?;
+    let tag = format!("\"{hash}\"");
+    let asked = Query::parse(request.uri().query().unwrap_or_default());
+    let mut headers = Vec::new();
+    let mut add =
+        |name, text: &str| headers.extend(HeaderValue::from_str(text).ok().map(|value| (name, value)));
+    if let Some(other) = asked.get("hash").filter(|asked| *asked != hash) {
+        tracing::debug!(asked = other, hash, "an outdated OpenAPI document was asked for");
+        add(LOCATION, &format!("/openapi/v3/{path}?hash={hash}"));
+        return Ok(Reply { headers, ..Reply::text(301, "") });
+    }
+    add(ETAG, &tag);
+    if header(request.headers(), &IF_NONE_MATCH) == Some(tag.as_str()) {
+        return Ok(Reply { headers, ..Reply::text(304, "") });
+    }
+    if asked.get("hash").is_some() {
+        add(CACHE_CONTROL, "public, immutable");
+    }
+    let document = openapi::document(path).ok_or_else(not_found)?;
+    Ok(Reply { headers, ..Reply::json(200, document) })
 }
 
 fn health(endpoint: &str, check: Option<&str>, verbose: bool) -> Result<Reply, Status> {

@@ -11,7 +11,8 @@ use super::negotiate::{self, Encoding, Shape};
 use super::query::Query;
 use super::reply::Reply;
 use super::shape::{IncludeObject, View as Shown};
-use crate::api::patch::Patch;
+use crate::api::model;
+use crate::api::patch::{JSON_PATCH, Patch};
 use crate::api::status::Status;
 use crate::coordinator::{Action, Body, Command, DeleteOptions, Propagation, Reply as Done, Subresource};
 use crate::server::view::filter::Filter;
@@ -47,22 +48,30 @@ impl Call<'_> {
 
     /// POST to a collection.
     pub async fn create(&self, body: Bytes) -> Result<Reply, Status> {
-        let decoded = body::object(&body, negotiate::sent(self.content_type)?, &self.target, &self.query)?;
-        self.submit(Action::Create { body: decoded.value }, decoded.warnings).await
+        let (body, doubled) = self.decode(&body)?;
+        self.submit(Action::Create { body }, doubled).await
     }
 
     /// PUT of an object or of a part of it.
     pub async fn update(&self, subresource: Subresource, body: Bytes) -> Result<Reply, Status> {
-        let decoded = body::object(&body, negotiate::sent(self.content_type)?, &self.target, &self.query)?;
-        let action = Action::Update { name: self.name().into(), subresource, body: decoded.value };
-        self.submit(action, decoded.warnings).await
+        let (body, doubled) = self.decode(&body)?;
+        self.submit(Action::Update { name: self.name().into(), subresource, body }, doubled).await
     }
 
     /// PATCH of an object or of a part of it.
     pub async fn patch(&self, subresource: Subresource, body: Bytes) -> Result<Reply, Status> {
         let media_type = self.content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let patch = Patch::parse(media_type, &body)?;
-        self.submit(Action::Patch { name: self.name().into(), subresource, patch }, Vec::new()).await
+        let doubled = if media_type == JSON_PATCH { Vec::new() } else { model::duplicate_fields(&body) };
+        self.submit(Action::Patch { name: self.name().into(), subresource, patch }, doubled).await
+    }
+
+    /// The body as a tree, and the fields that its text has twice.
+    fn decode(&self, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
+        let encoding = negotiate::sent(self.content_type)?;
+        let value = body::tree(body, encoding, self.target.kind.kind)?;
+        let doubled = if encoding == Encoding::Json { model::duplicate_fields(body) } else { Vec::new() };
+        Ok((value, doubled))
     }
 
     /// POST to `pods/NAME/binding`.
@@ -111,12 +120,13 @@ impl Call<'_> {
         Ok(Reply::value(200, &body, wish.encoding))
     }
 
-    async fn submit(&self, action: Action, mut warnings: Vec<String>) -> Result<Reply, Status> {
+    async fn submit(&self, action: Action, duplicate_fields: Vec<String>) -> Result<Reply, Status> {
         let wish = negotiate::wish(self.accept, true)?;
         let mut command = Command::new(self.target.kind, self.target.namespace_text(), action);
         command.dry_run = self.dry_run || self.query.dry_run()?;
-        let Done { outcome, body, warnings: more } = self.endpoint.commands.submit(command).await?;
-        warnings.extend(more);
+        command.field_validation = body::field_validation(&self.query)?;
+        command.duplicate_fields = duplicate_fields;
+        let Done { outcome, body, warnings } = self.endpoint.commands.submit(command).await?;
         let reply = match body {
             Body::Object(object) => self.show(outcome.code(), &object.json, wish)?,
             Body::Status(status) => Reply::value(outcome.code(), &status, wish.encoding),

@@ -96,8 +96,9 @@ impl View {
             Shape::Table => {
                 let mut head = self.table(list_metadata, Vec::new(), true);
                 head.as_object_mut().map(|fields| fields.remove("rows"));
-                let head = head.to_string();
-                return format!("{},\"rows\":[", head.trim_end_matches('}'));
+                let mut head = head.to_string();
+                head.pop();
+                return head + ",\"rows\":[";
             }
         };
         format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{list_metadata},"items":["#)
