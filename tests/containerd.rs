@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use leasehold::containerd::{CreateRequest, Exited, Image, Runtime, RuntimeEvent, State, Stdio};
 use leasehold::time::WallTime;
 use serde_json::json;
-use support::{Containerd, TestImage, unique};
+use support::{Containerd, Registry, TestImage, unique};
 
 const BUSYBOX: &str = "docker.io/library/busybox:1";
 
@@ -127,4 +127,23 @@ fn a_private_containerd_leaves_nothing_behind() {
     drop(bed);
     assert!(!alive(pid), "container {pid} lives on");
     assert!(!address.parent().expect("a directory").exists());
+}
+
+#[tokio::test]
+async fn an_image_is_pulled_from_a_registry_by_tag_and_by_digest() {
+    let (Some(bed), Some(registry)) = (Bed::start().await, Registry::start()) else { return };
+    let pushed = TestImage::busybox("unused").with("Env", json!(["PATH=/bin", "WHENCE=registry"]));
+    let digest = registry.push("lib/busybox", "1", &pushed.blobs()).await;
+    let name = format!("{}/lib/busybox", registry.address());
+    let image = bed.runtime.pull(&format!("{name}:1"), None, &|_| ()).await.expect("pulled");
+    assert_eq!(image.digest, digest);
+    assert_eq!(image.id(), format!("{name}@{digest}"));
+    assert_eq!(image.config.env, ["PATH=/bin", "WHENCE=registry"]);
+    let found = bed.runtime.find_image(&format!("{name}@{digest}")).await.expect("looked up").expect("found");
+    assert_eq!(found.chain_id, image.chain_id);
+    bed.runtime.pull(&format!("{name}@{digest}"), None, &|_| ()).await.expect("pulled by digest");
+    let mut request = bed.request(&["true"]);
+    request.image = image;
+    assert!(bed.run(&request).await > 0);
+    bed.runtime.remove(&request.id).await.expect("removed");
 }

@@ -26,7 +26,9 @@ pub use connection::InvalidNamespace;
 pub use container::{CreateRequest, Created, Listed, State, Stdio};
 pub use error::RuntimeError;
 pub use events::{Exited, RuntimeEvent};
-pub use images::{FindError, Image, ImageConfig, ImportError, InvalidReference, Progress};
+pub use images::{
+    Credentials, FindError, Image, ImageConfig, ImportError, InvalidReference, Progress, PullError,
+};
 
 /// The snapshotter all images are unpacked with.
 const SNAPSHOTTER: &str = "overlayfs";

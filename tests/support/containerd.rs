@@ -115,7 +115,8 @@ impl Drop for Containerd {
     }
 }
 
-fn on_path(program: &str) -> bool {
+/// Whether a program is installed.
+pub fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }

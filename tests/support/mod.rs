@@ -4,8 +4,10 @@
 
 mod containerd;
 mod image;
+mod registry;
 mod up;
 
-pub use containerd::{Containerd, unique};
-pub use image::{TestImage, digest_of};
+pub use containerd::{Containerd, on_path, unique};
+pub use image::{Blobs, TestImage, digest_of};
+pub use registry::Registry;
 pub use up::{BUSYBOX, PATIENCE, Up};

@@ -178,7 +178,7 @@ pub(super) struct BlobWriter {
 impl BlobWriter {
     /// Appends the rest, which begins at [`BlobWriter::offset`], and commits. containerd compares size and digest.
     pub(super) async fn append<E>(
-        mut self,
+        &mut self,
         mut rest: impl Stream<Item = Result<Bytes, E>> + Unpin,
         mut told: impl FnMut(u64),
     ) -> Result<(), WriteError<E>> {

@@ -226,16 +226,23 @@ impl Runtime {
         blob: &Descriptor,
         told: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), WriteError<S::Error>> {
-        let Some(writer) = self.write_blob(lease, blob).await? else { return Ok(()) };
-        let rest = source.open(blob, writer.offset).await.map_err(WriteError::Source)?;
-        match writer.append(rest, told).await {
-            // What does not fit its digest must not be where the next attempt goes on.
-            Err(WriteError::Runtime(RuntimeError::Refused(message))) => {
-                self.abort_blob(blob).await;
-                Err(WriteError::Runtime(RuntimeError::Corrupt(message)))
-            }
-            other => other,
+        let Some(mut writer) = self.write_blob(lease, blob).await? else { return Ok(()) };
+        let written = if writer.offset < blob.size || blob.size == 0 {
+            let rest = source.open(blob, writer.offset).await.map_err(WriteError::Source)?;
+            writer.append(rest, told).await
+        } else {
+            writer.append(futures::stream::empty(), told).await
+        };
+        let refused = matches!(written, Err(WriteError::Runtime(RuntimeError::Refused(_))));
+        if written.is_err() && (refused || writer.offset >= blob.size) {
+            // All of it came and does not fit its digest: the next attempt must not go on from there.
+            drop(writer);
+            self.abort_blob(blob).await;
         }
+        if let Err(WriteError::Runtime(RuntimeError::Refused(why))) = written {
+            return Err(WriteError::Runtime(RuntimeError::Corrupt(why)));
+        }
+        written
     }
 
     async fn abort_blob(&self, blob: &Descriptor) {

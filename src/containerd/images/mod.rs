@@ -15,11 +15,13 @@ mod content;
 mod import;
 mod install;
 mod layout;
+mod pull;
 mod reference;
 mod unpack;
 
 pub use import::ImportError;
 pub use layout::ImageConfig;
+pub use pull::{Credentials, PullError};
 pub use reference::InvalidReference;
 
 use layout::{ConfigFile, Document, Manifest, Platform, chain_ids, choose};
@@ -91,10 +93,11 @@ pub enum Progress {
     },
 }
 
-/// What is remembered of images: documents by digest never change.
+/// What is remembered of images: documents by digest, which never change, and pulls under way.
 #[derive(Default)]
 pub(super) struct Memory {
     images: Mutex<BTreeMap<String, Image>>,
+    pulls: pull::Pulls,
 }
 
 impl Memory {
