@@ -9,6 +9,7 @@ pub mod images;
 pub mod log_writer;
 pub mod print;
 pub mod recorder;
+pub mod sealed;
 mod service;
 
 pub use commands::run;
