@@ -3,15 +3,29 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::cli::{Command, Coordinator as CoordinatorFlags};
+use anyhow::Context as _;
+
+use crate::cli::{Agent, Command, Coordinator as CoordinatorFlags, Up};
+use crate::client::Connection;
+use crate::driver::agent::{self, AgentConfig};
+use crate::driver::clock;
 use crate::driver::coordinator::{self, CoordinatorConfig};
-use crate::driver::service;
+use crate::driver::{reset, service, steward};
+use crate::server::tls::{Purpose, Wanted};
+
+/// Group of the nodes, and name of a node in it.
+const NODES: &str = "leasehold:nodes";
+
+/// Group of those who steward.
+const STEWARDS: &str = "leasehold:stewards";
 
 /// Performs one long-running command.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Up(flags) => up(flags).await,
         Command::Coordinator(flags) => coordinate(flags).await,
-        Command::Up(_) | Command::Agent(_) | Command::Reset(_) => anyhow::bail!("not there yet"),
+        Command::Agent(flags) => agent(flags).await,
+        Command::Reset(flags) => reset::run(flags).await,
         Command::Image(_) | Command::Node(_) | Command::LogWriter(_) | Command::Version => {
             unreachable!("main performs these itself")
         }
@@ -32,7 +46,63 @@ async fn coordinate(flags: CoordinatorFlags) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn agent(flags: Agent) -> anyhow::Result<()> {
+    let config = AgentConfig::new(&flags.node, &flags.data_dir)?;
+    let kept = flags.data_dir.join("kubeconfig");
+    let kubeconfig = if !flags.kubeconfig.exists() && kept.exists() { kept } else { flags.kubeconfig };
+    let connection = Connection::from_kubeconfig(&kubeconfig).await?;
+    let running = agent::start(config, connection).await?;
+    if let Some(path) = &flags.steward_kubeconfig {
+        steward::start(&Connection::from_kubeconfig(path).await?, running.node_name())?;
+    }
+    service::ready(&format!("leasehold agent is ready as node {}", running.node_name()));
+    tokio::select! {
+        stopped = service::stopped() => stopped,
+        failed = running.failed() => Err(failed),
+    }
+}
+
+async fn up(flags: Up) -> anyhow::Result<()> {
+    let (coordinator_dir, agent_dir) = (flags.data_dir.join("coordinator"), flags.data_dir.join("agent"));
+    let config = AgentConfig::new(&flags.node, &agent_dir)?;
+    let coordinator = start_coordinator(&coordinator_dir, flags.listen).await?;
+    let admin = flags.data_dir.join("kubeconfig");
+    coordinator.write_admin_kubeconfig(&admin)?;
+    std::fs::create_dir_all(&agent_dir).with_context(|| agent_dir.display().to_string())?;
+    let name = format!("system:node:{}", config.node_name());
+    let node = agent_dir.join("kubeconfig");
+    write_kubeconfig(&coordinator, &node, &name, NODES)?;
+    let steward = agent_dir.join("steward.kubeconfig");
+    write_kubeconfig(&coordinator, &steward, "leasehold:steward", STEWARDS)?;
+
+    let running = agent::start(config, Connection::from_kubeconfig(&node).await?).await?;
+    steward::start(&Connection::from_kubeconfig(&steward).await?, running.node_name())?;
+    running.registered().await;
+    service::ready(&format!("leasehold is ready: export KUBECONFIG={}", admin.display()));
+    tokio::select! {
+        stopped = service::stopped() => stopped?,
+        failed = running.failed() => return Err(failed),
+    }
+    coordinator.stop().await;
+    Ok(())
+}
+
 async fn start_coordinator(data_dir: &Path, listen: SocketAddr) -> anyhow::Result<coordinator::Running> {
     let config = CoordinatorConfig { data_dir: data_dir.to_owned(), listen, extra_names: Vec::new() };
     Ok(coordinator::start(config).await?)
+}
+
+/// Writes a kubeconfig for a user of one group, with a certificate that is kept beside the authority.
+fn write_kubeconfig(
+    coordinator: &coordinator::Running,
+    path: &Path,
+    user: &str,
+    group: &str,
+) -> anyhow::Result<()> {
+    let wanted = Wanted {
+        common_name: user.to_owned(),
+        purpose: Purpose::Client { organizations: vec![group.to_owned()] },
+    };
+    let identity = coordinator.authority.keep(&user.replace(':', "-"), &wanted, clock::wall())?;
+    Ok(coordinator.write_kubeconfig(path, user, &identity)?)
 }

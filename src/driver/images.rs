@@ -36,7 +36,9 @@ async fn import(file: &Path, containerd: &ContainerdFlags) -> anyhow::Result<()>
 }
 
 async fn pull(reference: &str, containerd: &ContainerdFlags) -> anyhow::Result<()> {
-    anyhow::bail!("{reference}: pulling is not there yet ({})", containerd.containerd_namespace)
+    let image = runtime(containerd)?.pull(reference, None, &show).await?;
+    say(&image);
+    Ok(())
 }
 
 fn say(image: &Image) {
@@ -52,12 +54,7 @@ fn show(progress: Progress) {
     let line = match progress {
         Progress::Resolved { name, digest } => format!("{name} is {digest}"),
         Progress::Fetched { digest, offset, total } => {
-            format!(
-                "{} {}/{}",
-                digest.get(..19).unwrap_or(&digest),
-                print::bytes(offset),
-                print::bytes(total)
-            )
+            format!("{} {}/{}", digest.get(..19).unwrap_or(&digest), print::bytes(offset), print::bytes(total))
         }
         Progress::Unpacked { layer, layers } => format!("unpacked layer {} of {layers}", layer + 1),
     };

@@ -1,5 +1,6 @@
 //! Owns tokio, clocks and entropy: one loop per role, performing effects and feeding their answers back as inputs.
 
+pub mod agent;
 pub mod clock;
 pub mod commands;
 pub mod coordinator;
@@ -9,8 +10,10 @@ pub mod images;
 pub mod log_writer;
 pub mod print;
 pub mod recorder;
+mod reset;
 pub mod sealed;
 mod service;
+mod steward;
 
 pub use commands::run;
 

@@ -87,6 +87,13 @@ impl Hosted {
         }
     }
 
+    /// The Pod with its status as the node sees it.
+    pub(super) fn shown(&self) -> Arc<Pod> {
+        let mut pod = (*self.pod).clone();
+        pod.status = Some(self.machine.status().clone());
+        Arc::new(pod)
+    }
+
     /// What goes on disk.
     pub(super) fn kept(&self) -> Kept {
         Kept { pod: (*self.pod).clone(), remote: self.remote.clone(), finished: self.finished }

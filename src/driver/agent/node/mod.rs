@@ -15,6 +15,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use tokio::sync::mpsc;
 
+use crate::driver::agent::backend::Question;
 use crate::driver::agent::disk::Durability;
 use crate::driver::agent::hands::Hands;
 use crate::driver::agent::hosted::{Deadlines, Hosted, Kept, Remote, Uid};
@@ -73,7 +74,7 @@ pub(super) enum Input {
     /// A ConfigMap or Secret that these Pods use has changed.
     SourcesChanged(Vec<Uid>),
     /// Somebody wants to know the Pods of this node.
-    Ask(crate::driver::agent::backend::Question),
+    Ask(Question),
 }
 
 /// A list in progress: what it has had so far, and whether one has ever been whole.
@@ -182,6 +183,22 @@ impl NodeLoop {
                 }
             }
             Input::Ask(question) => self.answer(question),
+        }
+    }
+
+    fn answer(&self, question: Question) {
+        // Whoever asked may have gone; then nobody minds.
+        match question {
+            Question::Pods(answer) => {
+                let _ = answer.send(self.hosted.values().map(Hosted::shown).collect());
+            }
+            Question::Pod { namespace, name, answer } => {
+                let wanted = |hosted: &&Hosted| {
+                    let metadata = &hosted.pod.metadata;
+                    metadata.namespace.as_ref() == Some(&namespace) && metadata.name.as_ref() == Some(&name)
+                };
+                let _ = answer.send(self.hosted.values().find(wanted).map(Hosted::shown));
+            }
         }
     }
 

@@ -1,0 +1,179 @@
+//! The node's endpoint: what it needs from the node's loop and from containerd.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use super::certificate::Serving;
+use super::execs::Execution;
+use super::hands::Hands;
+use super::node::Input;
+use super::perform;
+use crate::agent::pod::{ContainerRef, container_id};
+use crate::api::status::Status;
+use crate::driver::clock;
+use crate::server::node::{
+    self, ContainerPath, ExecRequest, Kind, LogSource, Metric, NodeBackend, Settings,
+};
+
+/// Something the endpoint wants to know of the node's loop.
+#[derive(Debug)]
+pub(super) enum Question {
+    /// All Pods.
+    Pods(oneshot::Sender<Vec<Arc<Pod>>>),
+    /// One Pod.
+    Pod {
+        namespace: String,
+        name: String,
+        answer: oneshot::Sender<Option<Arc<Pod>>>,
+    },
+}
+
+/// Serves the node's endpoint until the agent stops.
+pub(super) async fn serve(
+    hands: Arc<Hands>,
+    inputs: mpsc::Sender<Input>,
+    certificate: &Serving,
+    authority_pem: &[u8],
+) -> anyhow::Result<()> {
+    let address = hands.config.node_listen;
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("--node-listen {address}: cannot listen"))?;
+    let settings = Settings::new(
+        certificate.identity.clone(),
+        String::from_utf8_lossy(authority_pem).into_owned(),
+        hands.config.runtime_dir.join("exec"),
+        clock::wall,
+    );
+    let backend = Backend { hands, inputs };
+    tokio::spawn(async move {
+        if let Err(error) = node::serve(listener, settings, backend).await {
+            tracing::error!(%error, "the node's endpoint ended");
+        }
+    });
+    Ok(())
+}
+
+struct Backend {
+    hands: Arc<Hands>,
+    inputs: mpsc::Sender<Input>,
+}
+
+impl Backend {
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Status> {
+        let (sender, answer) = oneshot::channel();
+        let stopping = || Status::new(503, "ServiceUnavailable", "the agent is stopping");
+        self.inputs.send(Input::Ask(question(sender))).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    async fn pod(&self, container: &ContainerPath) -> Result<Arc<Pod>, Status> {
+        let (namespace, name) = (container.namespace.clone(), container.pod.clone());
+        let found = self.ask(|answer| Question::Pod { namespace, name, answer }).await?;
+        found.ok_or_else(|| Status::not_found("", "pods", &container.pod))
+    }
+
+    /// The Pod, and what its status says of the container.
+    async fn container(&self, container: &ContainerPath) -> Result<(Arc<Pod>, Option<ContainerStatus>), Status> {
+        let pod = self.pod(container).await?;
+        if perform::container(&pod, &container.container).is_none() {
+            return Err(Status::bad_request(format!(
+                "container {} is not valid for pod {}",
+                container.container, container.pod
+            )));
+        }
+        let status = pod.status.as_ref().and_then(|status| {
+            let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+            all.clone().find(|status| status.name == container.container).cloned()
+        });
+        Ok((pod, status))
+    }
+}
+
+impl NodeBackend for Backend {
+    type Execution = Execution;
+
+    async fn log(&self, container: &ContainerPath, previous: bool) -> Result<LogSource, Status> {
+        let (pod, status) = self.container(container).await?;
+        let ContainerPath { container: name, pod: pod_name, .. } = container;
+        let waiting = |why: &str| {
+            Status::bad_request(format!("container {name:?} in pod {pod_name:?} is waiting to start: {why}"))
+        };
+        let Some(status) = status else { return Err(waiting("ContainerCreating")) };
+        let state = status.state.clone().unwrap_or_default();
+        let attempt = attempt(&status, previous).ok_or_else(|| match (&state.waiting, previous) {
+            (Some(waiting_state), false) => waiting(waiting_state.reason.as_deref().unwrap_or("ContainerCreating")),
+            (_, true) => Status::bad_request(format!(
+                "previous terminated container {name:?} in pod {pod_name:?} not found"
+            )),
+            (None, false) => waiting("ContainerCreating"),
+        })?;
+        let run = ContainerRef { name: name.clone(), attempt };
+        let id = container_id(perform::uid(&pod), &run.name, run.attempt);
+        Ok(LogSource {
+            path: perform::log_file(&self.hands, &pod, &run),
+            writing: self.hands.open_logs.writing(&id),
+        })
+    }
+
+    async fn running(&self, container: &ContainerPath) -> Result<String, Status> {
+        let (_, status) = self.container(container).await?;
+        let running = status.filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
+        let id = running.and_then(|status| status.container_id);
+        let id = id.and_then(|id| id.strip_prefix("containerd://").map(str::to_owned));
+        id.ok_or_else(|| Status::internal(format!("container not found ({:?})", container.container)))
+    }
+
+    async fn exec(&self, container_id: &str, request: ExecRequest) -> Result<Execution, Status> {
+        self.hands.execs.start(&self.hands.runtime, container_id, request).await
+    }
+
+    async fn pods(&self) -> Vec<Arc<Pod>> {
+        self.ask(Question::Pods).await.unwrap_or_default()
+    }
+
+    async fn metrics(&self) -> Vec<Metric> {
+        let pods = self.pods().await;
+        let phase = |pod: &Arc<Pod>| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+        let count = |wanted: &str| pods.iter().filter(|pod| phase(pod) == wanted).count() as f64;
+        let phases = ["Pending", "Running", "Succeeded", "Failed"];
+        let restarts: i32 = pods
+            .iter()
+            .filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref())
+            .flatten()
+            .map(|status| status.restart_count)
+            .sum();
+        vec![
+            Metric {
+                name: "leasehold_pods",
+                help: "Pods on this node by phase.",
+                kind: Kind::Gauge,
+                samples: phases.map(|name| (vec![("phase", name.to_owned())], count(name))).into(),
+            },
+            Metric {
+                name: "leasehold_container_restarts",
+                help: "Restarts of the containers of this node's Pods.",
+                kind: Kind::Gauge,
+                samples: vec![(Vec::new(), f64::from(restarts))],
+            },
+        ]
+    }
+}
+
+/// Which run the log of a container is that of. While the next run waits, the last one counts.
+fn attempt(status: &ContainerStatus, previous: bool) -> Option<u32> {
+    let newest = u32::try_from(status.restart_count).ok()?;
+    let state = status.state.as_ref()?;
+    let ran = state.running.is_some() || state.terminated.is_some();
+    let last_ran = status.last_state.as_ref().is_some_and(|last| last.terminated.is_some());
+    match (previous, ran) {
+        (false, true) => Some(newest),
+        // Its last run is over and the next waits for its back-off: the count is that of the last run.
+        (false, false) => last_ran.then_some(newest),
+        (true, true) => newest.checked_sub(1).filter(|_| last_ran),
+        (true, false) => newest.checked_sub(1),
+    }
+}
