@@ -8,5 +8,6 @@ pub mod env_file;
 pub mod environment;
 pub mod expansion;
 pub mod files;
+pub mod daemon_set;
 pub mod pod;
 pub mod sources;

@@ -14,9 +14,10 @@ use super::hands::Hands;
 use super::hosted::Uid;
 use super::node::Input;
 use super::sources::{Known, SourceRef};
-use crate::agent::environment::PodFacts;
+use crate::agent::downward::PodFacts;
 use crate::agent::pod::{self, ContainerRef, Exit, PullPolicy, container_id};
 use crate::agent::sources::{Sources, references};
+use crate::api::pod_resources;
 use crate::logs;
 use crate::sandbox::Sandbox;
 
@@ -182,11 +183,11 @@ fn facts(hands: &Hands, ips: Vec<String>, host_name: String) -> PodFacts {
     let node = hands.node();
     let status = node.as_ref().and_then(|node| node.status.as_ref());
     PodFacts {
-        pod_ips: ips,
+        ips,
         host_ips: hands.node_ips(),
         node_name: hands.config.node_name.clone(),
         host_name,
-        allocatable: status.and_then(|status| status.allocatable.clone()).unwrap_or_default(),
+        allocatable: pod_resources::read(status.and_then(|status| status.allocatable.as_ref())),
         ..PodFacts::default()
     }
 }

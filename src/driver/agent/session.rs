@@ -29,12 +29,18 @@ pub(super) fn recall(disk: &Disk) -> Option<Record> {
 type Request = Pin<Box<dyn Future<Output = Input> + Send>>;
 
 /// Runs the session's machine for as long as somebody listens to its reports.
-pub(super) async fn keep(mut session: Session, client: Client, disk: Disk, reports: watch::Sender<Option<Report>>) {
+pub(super) async fn keep(
+    mut session: Session,
+    node: String,
+    client: Client,
+    disk: Disk,
+    reports: watch::Sender<Option<Report>>,
+) {
     let mut request: Option<Request> = None;
     loop {
         while let Some(effect) = session.next_effect() {
             match effect {
-                Effect::Read(number) => request = Some(Box::pin(read(client.clone(), name(&session), number))),
+                Effect::Read(number) => request = Some(Box::pin(read(client.clone(), node.clone(), number))),
                 Effect::Create(number, lease) => request = Some(Box::pin(create(client.clone(), lease, number))),
                 Effect::Update(number, lease) => request = Some(Box::pin(update(client.clone(), lease, number))),
                 // Dropping an HTTP/1 request under way closes its connection.
@@ -77,10 +83,6 @@ fn tell(report: &Report) {
         Report::Refused(why) => tracing::error!(%why, "the session is refused"),
         Report::Released => tracing::info!("the session was given up"),
     }
-}
-
-fn name(session: &Session) -> String {
-    session.node().to_owned()
 }
 
 fn leases(client: Client) -> Api<Lease> {

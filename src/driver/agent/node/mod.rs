@@ -1,6 +1,7 @@
 //! The node's loop: the one task that owns what the node knows and decides. It hears inputs, feeds the machines, and
 //! hands their effects to tasks that answer with further inputs.
 
+pub(super) mod label;
 mod recall;
 mod runtime;
 mod seen;
@@ -241,12 +242,11 @@ impl NodeLoop {
     }
 
     fn decide(&mut self, now: Instant) {
-        let mut entropy = self.hands.entropy();
+        let mut entropy = ();
         for action in self.daemon_sets.plan(now, clock::wall(), &mut entropy) {
             match action {
                 Action::CreatePod(pod) => self.host_own(*pod),
                 Action::DeletePod { uid, why, .. } => self.end(&uid, &why.to_string()),
-                Action::Record { .. } => {}
             }
         }
     }

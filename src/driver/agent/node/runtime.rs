@@ -5,15 +5,11 @@ use std::collections::BTreeSet;
 use crate::agent::pod::{self, ContainerRef, Exit, ObservedContainer, ObservedState};
 use crate::containerd::{Exited, Listed, RuntimeEvent, State};
 
-use super::{Input, NodeLoop};
+use super::{Input, NodeLoop, label};
 use crate::driver::agent::perform;
 
-/// Labels of a container that name its run.
-pub(in crate::driver::agent) const POD_UID: &str = "io.kubernetes.pod.uid";
-pub(in crate::driver::agent) const CONTAINER_NAME: &str = "io.kubernetes.container.name";
-pub(in crate::driver::agent) const ATTEMPT: &str = "leasehold.dev/attempt";
-pub(in crate::driver::agent) const IMAGE: &str = "leasehold.dev/image";
-pub(in crate::driver::agent) const IMAGE_ID: &str = "leasehold.dev/image-id";
+/// Stands for an exit code that is no number of 32 bits, which no process has.
+const UNKNOWN_CODE: i32 = 137;
 
 impl NodeLoop {
     pub(super) fn hear_runtime(&mut self, event: RuntimeEvent) {
@@ -75,7 +71,7 @@ impl NodeLoop {
     pub(super) fn take_observed(&mut self, uid: &str) -> Vec<ObservedContainer> {
         let (own, others) = std::mem::take(&mut self.unclaimed)
             .into_iter()
-            .partition(|container| container.labels.get(POD_UID).is_some_and(|owner| owner == uid));
+            .partition(|container| container.labels.get(label::POD_UID).is_some_and(|owner| owner == uid));
         self.unclaimed = others;
         let own: Vec<Listed> = own;
         own.iter().filter_map(|container| observed(container, uid)).collect()
@@ -93,7 +89,7 @@ impl NodeLoop {
             listed.state = State::Exited { code: exited.code, at: exited.at };
         }
         tokio::spawn(async move {
-            let code = i32::try_from(exited.code).unwrap_or(Exit::UNKNOWN_CODE);
+            let code = i32::try_from(exited.code).unwrap_or(UNKNOWN_CODE);
             let exit = Exit { code, finished_at: exited.at, oom_killed, message: String::new() };
             let exit = perform::exit(&hands, &pod, &run, exit).await;
             let input = pod::Input::ContainerExited { run, exit };
@@ -111,7 +107,7 @@ impl NodeLoop {
             self.hosted.keys().chain(self.waiting_for_list.keys()).cloned().collect();
         let strays: Vec<String> = std::mem::take(&mut self.unclaimed)
             .into_iter()
-            .filter(|container| !container.labels.get(POD_UID).is_some_and(|uid| known.contains(uid)))
+            .filter(|container| !container.labels.get(label::POD_UID).is_some_and(|uid| known.contains(uid)))
             .map(|container| container.id)
             .collect();
         let hands = self.hands.clone();
@@ -121,14 +117,14 @@ impl NodeLoop {
 
 /// Which run of which Pod a container is.
 fn named(container: &Listed) -> Option<(String, ContainerRef)> {
-    let label = |key: &str| container.labels.get(key);
-    let run = ContainerRef { name: label(CONTAINER_NAME)?.clone(), attempt: label(ATTEMPT)?.parse().ok()? };
-    Some((label(POD_UID)?.clone(), run))
+    let text = |key: &str| container.labels.get(key);
+    let run = ContainerRef { name: text(label::CONTAINER_NAME)?.clone(), attempt: text(label::ATTEMPT)?.parse().ok()? };
+    Some((text(label::POD_UID)?.clone(), run))
 }
 
 fn observed(container: &Listed, uid: &str) -> Option<ObservedContainer> {
     let (owner, run) = named(container)?;
-    let label = |key: &str| container.labels.get(key).cloned().unwrap_or_default();
+    let text = |key: &str| container.labels.get(key).cloned().unwrap_or_default();
     let started_at = container.started_at;
     let state = match &container.state {
         State::Created => ObservedState::Created,
@@ -138,7 +134,7 @@ fn observed(container: &Listed, uid: &str) -> Option<ObservedContainer> {
         State::Exited { code, at } => ObservedState::Exited {
             started_at,
             exit: Exit {
-                code: i32::try_from(*code).unwrap_or(Exit::UNKNOWN_CODE),
+                code: i32::try_from(*code).unwrap_or(UNKNOWN_CODE),
                 finished_at: *at,
                 oom_killed: false,
                 message: String::new(),
@@ -149,8 +145,8 @@ fn observed(container: &Listed, uid: &str) -> Option<ObservedContainer> {
     (owner == uid).then(|| ObservedContainer {
         run,
         id: container.id.clone(),
-        image: label(IMAGE),
-        image_id: label(IMAGE_ID),
+        image: text(label::IMAGE),
+        image_id: text(label::IMAGE_ID),
         state,
     })
 }

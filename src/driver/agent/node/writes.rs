@@ -68,7 +68,7 @@ impl NodeLoop {
     }
 
     /// The coordinator has the object of a Pod that this node made.
-    fn mirrored(&mut self, uid: &str, object: &Pod) {
+    pub(super) fn mirrored(&mut self, uid: &str, object: &Pod) {
         let Some(hosted) = self.hosted.get_mut(uid) else { return };
         let remote = object.metadata.uid.clone().unwrap_or_default();
         hosted.remote = Remote::Known { uid: remote.clone() };

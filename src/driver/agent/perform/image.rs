@@ -17,7 +17,7 @@ pub(super) async fn ensure(
     let ready = |image: &Image, pulled| pod::Input::ImageReady {
         container: container.clone(),
         image_id: image.id().to_owned(),
-        stop_signal: image.config.stop_signal.clone(),
+        stop_signal: Some(image.config.stop_signal.clone()).filter(|signal| !signal.is_empty()),
         pulled,
     };
     let found = hands.runtime.find_image(&image).await;
