@@ -3,11 +3,11 @@
 //! Machines take inputs and the time, and yield effects and the next deadline; the driver performs the effects, and
 //! the answers come back as inputs.
 
+pub mod daemon_set;
 pub mod downward;
 pub mod env_file;
 pub mod environment;
 pub mod expansion;
 pub mod files;
-pub mod daemon_set;
 pub mod pod;
 pub mod sources;

@@ -54,7 +54,12 @@ fn show(progress: Progress) {
     let line = match progress {
         Progress::Resolved { name, digest } => format!("{name} is {digest}"),
         Progress::Fetched { digest, offset, total } => {
-            format!("{} {}/{}", digest.get(..19).unwrap_or(&digest), print::bytes(offset), print::bytes(total))
+            format!(
+                "{} {}/{}",
+                digest.get(..19).unwrap_or(&digest),
+                print::bytes(offset),
+                print::bytes(total)
+            )
         }
         Progress::Unpacked { layer, layers } => format!("unpacked layer {} of {layers}", layer + 1),
     };

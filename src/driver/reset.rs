@@ -37,7 +37,10 @@ pub async fn run(flags: Reset) -> anyhow::Result<()> {
     if failures.is_empty() {
         return Ok(());
     }
-    bail!("some things could not be removed; run it again after looking at them:\n  {}", failures.join("\n  "))
+    bail!(
+        "some things could not be removed; run it again after looking at them:\n  {}",
+        failures.join("\n  ")
+    )
 }
 
 fn confirm(flags: &Reset, runtime_dir: &Path) -> anyhow::Result<()> {
@@ -88,9 +91,6 @@ async fn remove_containers(flags: &Reset, uids: &mut BTreeSet<String>, failures:
                 let _ = runtime.remove_image(&name).await;
             }
         }
-    }
-    if let Err(error) = runtime.remove_leftovers().await {
-        failures.push(format!("leftovers in containerd: {error}"));
     }
 }
 

@@ -1,2 +1,4 @@
 //! thin
-pub(super) fn start(_: &crate::client::Connection, _: &str) -> anyhow::Result<()> { Ok(()) }
+pub(super) fn start(_: &crate::client::Connection, _: &str) -> anyhow::Result<()> {
+    Ok(())
+}

@@ -15,9 +15,7 @@ use super::perform;
 use crate::agent::pod::{ContainerRef, container_id};
 use crate::api::status::Status;
 use crate::driver::clock;
-use crate::server::node::{
-    self, ContainerPath, ExecRequest, Kind, LogSource, Metric, NodeBackend, Settings,
-};
+use crate::server::node::{self, ContainerPath, ExecRequest, Kind, LogSource, Metric, NodeBackend, Settings};
 
 /// Something the endpoint wants to know of the node's loop.
 #[derive(Debug)]
@@ -25,11 +23,7 @@ pub(super) enum Question {
     /// All Pods.
     Pods(oneshot::Sender<Vec<Arc<Pod>>>),
     /// One Pod.
-    Pod {
-        namespace: String,
-        name: String,
-        answer: oneshot::Sender<Option<Arc<Pod>>>,
-    },
+    Pod { namespace: String, name: String, answer: oneshot::Sender<Option<Arc<Pod>>> },
 }
 
 /// Serves the node's endpoint until the agent stops.
@@ -40,8 +34,9 @@ pub(super) async fn serve(
     authority_pem: &[u8],
 ) -> anyhow::Result<()> {
     let address = hands.config.node_listen;
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("--node-listen {address}: cannot listen"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("--node-listen {address}: cannot listen"))?;
     let settings = Settings::new(
         certificate.identity.clone(),
         String::from_utf8_lossy(authority_pem).into_owned(),
@@ -77,7 +72,10 @@ impl Backend {
     }
 
     /// The Pod, and what its status says of the container.
-    async fn container(&self, container: &ContainerPath) -> Result<(Arc<Pod>, Option<ContainerStatus>), Status> {
+    async fn container(
+        &self,
+        container: &ContainerPath,
+    ) -> Result<(Arc<Pod>, Option<ContainerStatus>), Status> {
         let pod = self.pod(container).await?;
         if perform::container(&pod, &container.container).is_none() {
             return Err(Status::bad_request(format!(
@@ -105,7 +103,9 @@ impl NodeBackend for Backend {
         let Some(status) = status else { return Err(waiting("ContainerCreating")) };
         let state = status.state.clone().unwrap_or_default();
         let attempt = attempt(&status, previous).ok_or_else(|| match (&state.waiting, previous) {
-            (Some(waiting_state), false) => waiting(waiting_state.reason.as_deref().unwrap_or("ContainerCreating")),
+            (Some(waiting_state), false) => {
+                waiting(waiting_state.reason.as_deref().unwrap_or("ContainerCreating"))
+            }
             (_, true) => Status::bad_request(format!(
                 "previous terminated container {name:?} in pod {pod_name:?} not found"
             )),
@@ -121,7 +121,8 @@ impl NodeBackend for Backend {
 
     async fn running(&self, container: &ContainerPath) -> Result<String, Status> {
         let (_, status) = self.container(container).await?;
-        let running = status.filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
+        let running =
+            status.filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()));
         let id = running.and_then(|status| status.container_id);
         let id = id.and_then(|id| id.strip_prefix("containerd://").map(str::to_owned));
         id.ok_or_else(|| Status::internal(format!("container not found ({:?})", container.container)))
@@ -137,7 +138,8 @@ impl NodeBackend for Backend {
 
     async fn metrics(&self) -> Vec<Metric> {
         let pods = self.pods().await;
-        let phase = |pod: &Arc<Pod>| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+        let phase =
+            |pod: &Arc<Pod>| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
         let count = |wanted: &str| pods.iter().filter(|pod| phase(pod) == wanted).count() as f64;
         let phases = ["Pending", "Running", "Succeeded", "Failed"];
         let restarts: i32 = pods

@@ -64,7 +64,8 @@ impl Cluster {
 
     fn compare(&self, now: Known) -> bool {
         let mut known = self.known.lock().expect("no holder of this lock panics");
-        let same = known.uid.is_empty() || (known.uid == now.uid && known.resource_version <= now.resource_version);
+        let same =
+            known.uid.is_empty() || (known.uid == now.uid && known.resource_version <= now.resource_version);
         if !same || known.uid.is_empty() {
             *known = now;
             self.keep(&known);
@@ -82,7 +83,8 @@ impl Cluster {
 async fn ask(client: &Client) -> kube::Result<Option<Known>> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let list = namespaces.list(&ListParams::default().fields("metadata.name=kube-system")).await?;
-    let resource_version = list.metadata.resource_version.and_then(|text| text.parse().ok()).unwrap_or_default();
+    let resource_version =
+        list.metadata.resource_version.and_then(|text| text.parse().ok()).unwrap_or_default();
     let uid = list.items.into_iter().next().and_then(|namespace| namespace.metadata.uid);
     Ok(uid.map(|uid| Known { uid, resource_version }))
 }

@@ -133,7 +133,9 @@ fn labels(pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
 
 /// `key[=value]:Effect`
 fn taint(text: &str) -> anyhow::Result<Taint> {
-    let expected = || format!("--register-with-taints {text:?}: expected KEY[=VALUE]:NoSchedule|PreferNoSchedule|NoExecute");
+    let expected = || {
+        format!("--register-with-taints {text:?}: expected KEY[=VALUE]:NoSchedule|PreferNoSchedule|NoExecute")
+    };
     let (pair, effect) = text.rsplit_once(':').with_context(expected)?;
     let (key, value) = pair.split_once('=').map_or((pair, None), |(key, value)| (key, Some(value)));
     let valid = ["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect)

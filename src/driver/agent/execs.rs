@@ -8,10 +8,14 @@ pub(super) struct Execs;
 pub(super) struct Execution;
 impl Execs {
     pub(super) fn exited(&self, _: &Exited) {}
-    pub(super) async fn start(&self, _: &Runtime, _: &str, _: ExecRequest) -> Result<Execution, Status> { Err(Status::internal("exec is not there yet")) }
+    pub(super) async fn start(&self, _: &Runtime, _: &str, _: ExecRequest) -> Result<Execution, Status> {
+        Err(Status::internal("exec is not there yet"))
+    }
 }
 impl crate::server::node::Execution for Execution {
-    async fn wait(&self) -> Result<i32, Status> { Ok(0) }
+    async fn wait(&self) -> Result<i32, Status> {
+        Ok(0)
+    }
     async fn resize(&self, _: u16, _: u16) {}
     async fn close_stdin(&self) {}
     async fn kill(&self) {}

@@ -127,7 +127,8 @@ impl Hosted {
     pub(super) fn end(&mut self, now: WallTime) -> Arc<Pod> {
         let mut pod = (*self.pod).clone();
         if pod.metadata.deletion_timestamp.is_none() {
-            let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+            let grace =
+                pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
             pod.metadata.deletion_timestamp = Some(Time(now.0));
             pod.metadata.deletion_grace_period_seconds = Some(grace);
             self.delete_due = true;

@@ -104,7 +104,8 @@ impl AgentConfig {
 pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Result<Running> {
     let lock = Lock::take(&config.runtime_dir)?;
     let disk = Disk::open(&config.data_dir)?;
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("reading the boot id")?;
+    let boot_id =
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("reading the boot id")?;
     let boot_id = boot_id.trim().to_owned();
     let last_boot: Option<String> = disk.read(Path::new(BOOT_FILE))?;
     disk.put(Path::new(BOOT_FILE), &boot_id, Durability::Power)?;

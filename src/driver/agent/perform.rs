@@ -83,11 +83,9 @@ pub(super) async fn perform(hands: &Arc<Hands>, pod: &Arc<Pod>, work: Work, answ
         Work::StartContainer { run, image_id, ips } => {
             let input = match start::start(hands, pod, &run, &image_id, ips).await {
                 Ok(started) => started,
-                Err(failed) => pod::Input::ContainerStartFailed {
-                    run,
-                    reason: failed.reason,
-                    message: failed.message,
-                },
+                Err(failed) => {
+                    pod::Input::ContainerStartFailed { run, reason: failed.reason, message: failed.message }
+                }
             };
             answers.give(input).await;
         }
@@ -195,7 +193,8 @@ fn facts(hands: &Hands, ips: Vec<String>, host_name: String) -> PodFacts {
 /// The message a container left, by its policy; at most 4 KiB.
 pub(super) async fn termination_message(hands: &Hands, pod: &Pod, run: &ContainerRef, code: i32) -> String {
     let path = termination_file(hands, uid(pod), run);
-    let text = std::fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text =
+        std::fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let container = container(pod, &run.name);
     let policy = container.and_then(|container| container.termination_message_policy.as_deref());
     if text.is_empty() && code != 0 && policy == Some("FallbackToLogsOnError") {
@@ -261,9 +260,6 @@ pub(super) async fn remove_strays(hands: &Arc<Hands>, containers: Vec<String>, k
         if let Err(message) = remove_sandbox(hands, &uid).await {
             tracing::warn!(message, uid, "what is left of a Pod could not be removed");
         }
-    }
-    if let Err(error) = hands.runtime.remove_leftovers().await {
-        tracing::warn!(%error, "leftovers in containerd could not be removed");
     }
 }
 

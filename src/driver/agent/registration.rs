@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus,
-    NodeSwapStatus, NodeSystemInfo, Taint,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec,
+    NodeStatus, NodeSwapStatus, NodeSystemInfo, Taint,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -104,12 +104,18 @@ impl Description {
     fn conditions(&self, now: WallTime) -> Vec<NodeCondition> {
         let pressure = |kind: &str, reason: &str, message: &str| condition(kind, false, reason, message, now);
         let mut conditions = vec![
-            pressure("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            pressure(
+                "MemoryPressure",
+                "KubeletHasSufficientMemory",
+                "kubelet has sufficient memory available",
+            ),
             pressure("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
             pressure("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ];
         conditions.push(match &self.network_unavailable {
-            None => condition("NetworkUnavailable", false, "NetworkReady", "network configuration found", now),
+            None => {
+                condition("NetworkUnavailable", false, "NetworkReady", "network configuration found", now)
+            }
             Some(why) => condition("NetworkUnavailable", true, "NoNetworkConfiguration", why, now),
         });
         conditions.push(match &self.runtime {
@@ -232,7 +238,11 @@ fn binary(bytes: u64) -> String {
 
 /// Brings the Node object in line with `description`, making it where it is absent. `now` is written for people.
 /// Answers with the object as the coordinator has it then.
-pub(super) async fn register(client: &Client, description: &Description, now: WallTime) -> kube::Result<Node> {
+pub(super) async fn register(
+    client: &Client,
+    description: &Description,
+    now: WallTime,
+) -> kube::Result<Node> {
     let nodes: Api<Node> = Api::all(client.clone());
     let Some(known) = nodes.get_opt(&description.name).await? else {
         let mut node = description.node(now);
@@ -264,8 +274,11 @@ fn metadata_patch(known: &Node, description: &Description) -> Value {
     let owned = description.owned_labels();
     let empty = BTreeMap::new();
     let have = known.metadata.labels.as_ref().unwrap_or(&empty);
-    let mut labels: BTreeMap<String, Option<String>> =
-        owned.iter().filter(|(k, v)| have.get(*k) != Some(v)).map(|(k, v)| (k.clone(), Some(v.clone()))).collect();
+    let mut labels: BTreeMap<String, Option<String>> = owned
+        .iter()
+        .filter(|(k, v)| have.get(*k) != Some(v))
+        .map(|(k, v)| (k.clone(), Some(v.clone())))
+        .collect();
     labels.extend(lapsed(known, &owned).into_iter().filter(|k| have.contains_key(k)).map(|k| (k, None)));
     let have = known.metadata.annotations.as_ref().unwrap_or(&empty);
     let annotations: BTreeMap<String, String> =
@@ -296,7 +309,13 @@ async fn patch_status(
     }
     let same = |a: &NodeStatus, b: &NodeStatus| {
         let own = |s: &NodeStatus| {
-            (s.addresses.clone(), s.allocatable.clone(), s.capacity.clone(), s.images.clone(), s.node_info.clone())
+            (
+                s.addresses.clone(),
+                s.allocatable.clone(),
+                s.capacity.clone(),
+                s.images.clone(),
+                s.node_info.clone(),
+            )
         };
         let kept = a.conditions.iter().flatten().all(|c| b.conditions.iter().flatten().any(|o| o == c));
         own(a) == own(b) && kept && a.daemon_endpoints == b.daemon_endpoints

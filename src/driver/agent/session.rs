@@ -41,8 +41,12 @@ pub(super) async fn keep(
         while let Some(effect) = session.next_effect() {
             match effect {
                 Effect::Read(number) => request = Some(Box::pin(read(client.clone(), node.clone(), number))),
-                Effect::Create(number, lease) => request = Some(Box::pin(create(client.clone(), lease, number))),
-                Effect::Update(number, lease) => request = Some(Box::pin(update(client.clone(), lease, number))),
+                Effect::Create(number, lease) => {
+                    request = Some(Box::pin(create(client.clone(), lease, number)))
+                }
+                Effect::Update(number, lease) => {
+                    request = Some(Box::pin(update(client.clone(), lease, number)))
+                }
                 // Dropping an HTTP/1 request under way closes its connection.
                 Effect::CloseConnection => request = None,
                 Effect::Persist(number, record) => {

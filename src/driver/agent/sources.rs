@@ -153,7 +153,9 @@ impl Sources {
                 }
                 Ok(Event::InitDone) if listed => {}
                 Ok(Event::InitDone | Event::Delete(_)) => self.tell(&source, &known, Known::Absent).await,
-                Err(error) => tracing::debug!(%error, name = source.name, "an object in use cannot be watched"),
+                Err(error) => {
+                    tracing::debug!(%error, name = source.name, "an object in use cannot be watched")
+                }
             }
         }
     }

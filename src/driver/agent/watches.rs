@@ -52,7 +52,10 @@ impl Backoff for Doubling {
 }
 
 /// What kube's watcher says, tried again with growing pauses when the coordinator is away.
-pub(super) fn stream<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+pub(super) fn stream<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {

@@ -16,6 +16,9 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use tokio::sync::mpsc;
 
+use crate::agent::daemon_set::{Action, DaemonSets};
+use crate::agent::pod::{self, ContainerRef, Effect, Exit, PodMachine, PodRecord};
+use crate::containerd::{Listed, RuntimeEvent};
 use crate::driver::agent::backend::Question;
 use crate::driver::agent::disk::Durability;
 use crate::driver::agent::hands::Hands;
@@ -23,9 +26,6 @@ use crate::driver::agent::hosted::{Deadlines, Hosted, Kept, Remote, Uid};
 use crate::driver::agent::mirror::Outcome;
 use crate::driver::agent::perform;
 use crate::driver::agent::watches::Seen;
-use crate::agent::daemon_set::{Action, DaemonSets};
-use crate::agent::pod::{self, ContainerRef, Effect, Exit, PodMachine, PodRecord};
-use crate::containerd::{Listed, RuntimeEvent};
 use crate::driver::clock;
 use crate::driver::recorder::Occurrence;
 use crate::time::Instant;
@@ -350,7 +350,8 @@ impl NodeLoop {
                 self.forget_if_done(uid);
             }
             Effect::StartContainer { run, image_id, ips } => {
-                self.runs.insert(pod::container_id(uid, &run.name, run.attempt), (uid.to_owned(), run.clone()));
+                self.runs
+                    .insert(pod::container_id(uid, &run.name, run.attempt), (uid.to_owned(), run.clone()));
                 let pod = hosted.pod.clone();
                 self.spawn(uid, perform::Work::StartContainer { run, image_id, ips }, pod);
             }
@@ -400,7 +401,8 @@ impl NodeLoop {
 
     fn forget_if_done(&mut self, uid: &str) {
         let Some(hosted) = self.hosted.get(uid) else { return };
-        let done = hosted.finished && !matches!(hosted.remote, Remote::Known { .. }) && hosted.writing.is_none();
+        let done =
+            hosted.finished && !matches!(hosted.remote, Remote::Known { .. }) && hosted.writing.is_none();
         if !done {
             return;
         }

@@ -118,7 +118,10 @@ impl NodeLoop {
 /// Which run of which Pod a container is.
 fn named(container: &Listed) -> Option<(String, ContainerRef)> {
     let text = |key: &str| container.labels.get(key);
-    let run = ContainerRef { name: text(label::CONTAINER_NAME)?.clone(), attempt: text(label::ATTEMPT)?.parse().ok()? };
+    let run = ContainerRef {
+        name: text(label::CONTAINER_NAME)?.clone(),
+        attempt: text(label::ATTEMPT)?.parse().ok()?,
+    };
     Some((text(label::POD_UID)?.clone(), run))
 }
 
@@ -128,9 +131,10 @@ fn observed(container: &Listed, uid: &str) -> Option<ObservedContainer> {
     let started_at = container.started_at;
     let state = match &container.state {
         State::Created => ObservedState::Created,
-        State::Running { pid } => {
-            ObservedState::Running { pid: *pid, started_at: started_at.unwrap_or_else(crate::driver::clock::wall) }
-        }
+        State::Running { pid } => ObservedState::Running {
+            pid: *pid,
+            started_at: started_at.unwrap_or_else(crate::driver::clock::wall),
+        },
         State::Exited { code, at } => ObservedState::Exited {
             started_at,
             exit: Exit {

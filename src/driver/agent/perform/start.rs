@@ -52,12 +52,7 @@ pub(super) async fn start(
     let env = image.config.env.clone();
     let environment = environment::environment(pod, container, &env, &sources, &facts)
         .map_err(|error| misconfigured(&error))?;
-    let args = environment::command(
-        container,
-        &image.config.entrypoint,
-        &image.config.cmd,
-        &environment,
-    );
+    let args = environment::command(container, &image.config.entrypoint, &image.config.cmd, &environment);
     let id = container_id(uid(pod), &run.name, run.attempt);
     let spec: oci_spec::runtime::Spec = {
         use oci_spec::runtime::*;
@@ -92,7 +87,15 @@ pub(super) async fn start(
         root.set_path("rootfs".into());
         root.set_readonly(Some(false));
         spec.set_root(Some(root));
-        let mounts = spec.mounts().clone().unwrap_or_default().into_iter().filter(|m| m.destination().to_str() != Some("/sys/fs/cgroup") && m.destination().to_str() != Some("/sys")).collect();
+        let mounts = spec
+            .mounts()
+            .clone()
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|m| {
+                m.destination().to_str() != Some("/sys/fs/cgroup") && m.destination().to_str() != Some("/sys")
+            })
+            .collect();
         spec.set_mounts(Some(mounts));
         spec
     };
