@@ -7,6 +7,7 @@ mod writer;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use bytes::Bytes;
@@ -20,13 +21,15 @@ use crate::coordinator::state::{Key, Object, State};
 use crate::coordinator::{Entropy as _, Expiry};
 use crate::driver::clock;
 use crate::driver::entropy::SystemEntropy;
-use crate::server::api::Endpoint;
+use crate::server::api::metrics::Metrics;
+use crate::server::api::nodes::Nodes;
+use crate::server::api::{Endpoint, Places};
 use crate::server::commands::Commands;
 use crate::server::kubeconfig::Kubeconfig;
 use crate::server::listen;
 use crate::server::tls::{
     ADMIN_NAME, Authority, Identity, MASTERS, PROXY_NAME, Peer, Purpose, TlsError, Verifier, Wanted,
-    server_config,
+    client_config, server_config,
 };
 use crate::server::view::View;
 use crate::store::embedded::Embedded;
@@ -89,7 +92,7 @@ impl Running {
         let address = match self.local_addr.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
             IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
-            ip => ip,
+            ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
         };
         format!("https://{}", SocketAddr::new(address, self.local_addr.port()))
     }
@@ -128,17 +131,19 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
     let opened = tokio::task::spawn_blocking(move || open(&config.data_dir, names)).await;
     let Opened { mut writer, commands, cluster_uid, pki } =
         opened.map_err(|e| StartError::First(e.to_string()))??;
-    let view = writer.view.clone();
-    let uid = cluster_uid.clone();
-    let writer = thread::Builder::new()
-        .name("writer".into())
-        .spawn(move || {
-            writer.run();
-        })
-        .map_err(|e| StartError::First(e.to_string()))?;
     let stop = CancellationToken::new();
-    let endpoint =
-        Arc::new(Endpoint::new(view, commands.clone(), clock::wall, local_addr.to_string(), stop.clone()));
+    let nodes = Nodes::new(client_config(&pki.proxy, pki.authority.ca_pem())?, stop.clone());
+    let endpoint = Arc::new(Endpoint {
+        view: writer.view.clone(),
+        commands: commands.clone(),
+        wall: clock::wall,
+        address: local_addr.to_string(),
+        metrics: Metrics::default(),
+        nodes,
+        store_works: writer.store_works.clone(),
+        stop: stop.clone(),
+        places: Places::default(),
+    });
     let verifier = Verifier::new(pki.authority.ca_pem())?;
     let tls = Arc::new(server_config(&pki.server, &verifier, &["h2", "http/1.1"])?);
     let handler = move |peer: Option<Arc<Peer>>, request| {
@@ -146,7 +151,9 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
         async move { endpoint.answer(peer.as_deref(), request).await }
     };
     let server = tokio::spawn(listen::serve(listener, tls, verifier, handler, stop.clone()));
-    tracing::info!(address = %local_addr, cluster = %uid, "the coordinator serves");
+    let writer = thread::Builder::new().name("writer".into()).spawn(move || writer.run());
+    let writer = writer.map_err(|e| StartError::First(e.to_string()))?;
+    tracing::info!(address = %local_addr, cluster = %cluster_uid, "the coordinator serves");
     Ok(Running {
         local_addr,
         authority: pki.authority,
@@ -180,8 +187,8 @@ fn open(directory: &Path, names: Vec<String>) -> Result<Opened, StartError> {
     let now = clock::now();
     let expiry = Expiry::new(&state, now, clock::wall());
     let (commands, queue) = Commands::new();
-    let view = Arc::new(View::new(state));
-    let mut writer = Writer { view, store: Box::new(store), queue, expiry, expire_from: now };
+    let (view, store_works) = (Arc::new(View::new(state)), Arc::new(AtomicBool::new(true)));
+    let mut writer = Writer { view, store: Box::new(store), queue, expiry, expire_from: now, store_works };
     first::write(&mut writer, &cluster_uid).map_err(StartError::First)?;
     Ok(Opened { writer, commands, cluster_uid, pki })
 }

@@ -2,6 +2,7 @@
 //! in one go, shows it to readers and watchers, and then answers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(super) struct Writer {
     pub(super) expiry: Expiry,
     /// After a failure, when Events are removed again.
     pub(super) expire_from: Instant,
+    /// Whether the last batch could be kept.
+    pub(super) store_works: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -97,7 +100,9 @@ impl Writer {
         drop(state);
         if !changes.is_empty() {
             let writes: Vec<Write> = changes.iter().map(write).collect();
-            self.store.commit(&writes, revision)?;
+            let kept = self.store.commit(&writes, revision);
+            self.store_works.store(kept.is_ok(), Ordering::Relaxed);
+            kept?;
             let now = clock::now();
             self.expiry.observe(&changes, now);
             self.view.apply(changes, revision, now);

@@ -5,9 +5,11 @@
 pub mod access;
 pub mod body;
 pub mod discovery;
+mod documents;
 pub mod list;
 pub mod metrics;
 pub mod negotiate;
+pub mod nodes;
 pub mod objects;
 pub mod query;
 pub mod reply;
@@ -16,11 +18,9 @@ pub mod shape;
 pub mod watch;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
-    IF_NONE_MATCH, LOCATION,
-};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -29,11 +29,11 @@ use tokio_util::sync::CancellationToken;
 
 use access::Attempt;
 use metrics::Metrics;
+use nodes::Nodes;
 use query::Query;
 use reply::{Body, Reply};
 use route::{Route, Target};
 
-use crate::api::openapi;
 use crate::api::status::Status;
 use crate::coordinator::Subresource;
 use crate::server::commands::{Commands, too_many_requests};
@@ -59,10 +59,30 @@ pub struct Endpoint {
     pub address: String,
     /// Counters.
     pub metrics: Metrics,
+    /// The way to the nodes, for logs and exec.
+    pub nodes: Nodes,
+    /// Whether the store has kept what was last written.
+    pub store_works: Arc<AtomicBool>,
     /// Ends watches and tunnels.
     pub stop: CancellationToken,
+    /// Places for requests.
+    pub places: Places,
+}
+
+/// Bounds on what goes on at once.
+#[derive(Debug)]
+pub struct Places {
     in_flight: Semaphore,
     long_running: Arc<Semaphore>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            long_running: Arc::new(Semaphore::new(LONG_RUNNING_MAX)),
+        }
+    }
 }
 
 /// One request for objects, on its way through a verb.
@@ -83,48 +103,18 @@ pub struct Call<'a> {
 }
 
 impl Endpoint {
-    /// An endpoint over a view and the writer that changes it.
-    pub fn new(
-        view: Arc<View>,
-        commands: Commands,
-        wall: fn() -> WallTime,
-        address: String,
-        stop: CancellationToken,
-    ) -> Self {
-        Self {
-            view,
-            commands,
-            wall,
-            address,
-            metrics: Metrics::default(),
-            stop,
-            in_flight: Semaphore::new(IN_FLIGHT_MAX),
-            long_running: Arc::new(Semaphore::new(LONG_RUNNING_MAX)),
-        }
-    }
-
     /// Answers one request; `peer` is whoever the client certificate says, if it verified.
     pub async fn answer(&self, peer: Option<&Peer>, request: Request<Incoming>) -> Response<Body> {
         let accepts_gzip = header(request.headers(), &ACCEPT_ENCODING).is_some_and(|text| {
             text.split(',').any(|coding| coding.trim().split(';').next() == Some("gzip"))
         });
-        let (verb, resource) = self.label(&request);
+        let (verb, resource) = label(&request);
         let reply = match self.respond(peer, request).await {
             Ok(reply) => reply,
             Err(status) => Reply::refusal(&status),
         };
         self.metrics.count(verb, resource, reply.code);
         reply.into_response(accepts_gzip)
-    }
-
-    fn label(&self, request: &Request<Incoming>) -> (&'static str, &'static str) {
-        match Route::parse(request.uri().path()) {
-            Route::Objects(target) => {
-                let query = Query::parse(request.uri().query().unwrap_or_default());
-                (verb(request.method(), &target, &query).unwrap_or("other"), target.kind.plural)
-            }
-            _ => ("get", ""),
-        }
     }
 
     async fn respond(&self, peer: Option<&Peer>, request: Request<Incoming>) -> Result<Reply, Status> {
@@ -135,36 +125,13 @@ impl Endpoint {
             None if is_public => &Peer::default(),
             None => return Err(access::unauthorized()),
         };
-        match route {
-            Route::Objects(target) => self.objects(peer, target, request).await,
-            other if request.method() == Method::GET || request.method() == Method::HEAD => {
-                self.document(&other, &request)
-            }
-            _ => Err(method_not_allowed()),
-        }
-    }
-
-    fn document(&self, route: &Route, request: &Request<Incoming>) -> Result<Reply, Status> {
-        let accept = header(request.headers(), &ACCEPT);
-        let json = |value: serde_json::Value| Ok(Reply::json(200, value.to_string()));
-        match route {
-            Route::Paths => json(discovery::paths()),
-            Route::Version => json(discovery::version()),
-            Route::Health { endpoint, check } => {
-                let verbose =
-                    Query::parse(request.uri().query().unwrap_or_default()).get("verbose").is_some()
-                        || request.uri().query().is_some_and(|q| q.split('&').any(|word| word == "verbose"));
-                health(endpoint, check.as_deref(), verbose)
-            }
-            Route::Metrics => Ok(Reply::text(200, self.metrics.text(&self.view))),
-            Route::CoreVersions => Ok(discovery::core_versions(accept, &self.address)),
-            Route::Groups => Ok(discovery::groups(accept)),
-            Route::Group(name) => discovery::group(name).map_or_else(|| Err(not_found()), json),
-            Route::Resources { group, version } if route::is_served(group, Some(version)) => {
-                json(discovery::resources(group, version))
-            }
-            Route::OpenApi(path) => openapi(path.as_deref(), request),
-            Route::Resources { .. } | Route::Unknown | Route::Objects(_) => Err(not_found()),
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if let Route::Objects(target) = route {
+            self.objects(peer, target, request).await
+        } else if reads {
+            self.document(&route, &request)
+        } else {
+            Err(method_not_allowed())
         }
     }
 
@@ -174,23 +141,26 @@ impl Endpoint {
         target: Target,
         request: Request<Incoming>,
     ) -> Result<Reply, Status> {
-        let (parts, incoming) = request.into_parts();
-        let query = Query::parse(parts.uri.query().unwrap_or_default());
-        let verb = verb(&parts.method, &target, &query).ok_or_else(method_not_allowed)?;
-        let mut resource = target.kind.plural.to_owned();
-        if let Some(part) = &target.subresource {
-            resource = format!("{resource}/{part}");
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let verb = verb(request.method(), &target, &query).ok_or_else(method_not_allowed)?;
+        access::allow(peer, &attempt(verb, &target))?;
+        let part = target.subresource.clone();
+        match (target.kind.kind, part.as_deref(), verb) {
+            ("Pod", Some("log"), "get") => {
+                let permit = self.long_running()?;
+                return self
+                    .nodes
+                    .log(&self.view, target.namespace_text(), target.name_text(), &query, permit)
+                    .await;
+            }
+            ("Pod", Some("exec"), "get" | "create") => {
+                let (namespace, name, permit) =
+                    (target.namespace_text(), target.name_text(), self.long_running()?);
+                return self.nodes.exec(&self.view, namespace, name, request, permit).await;
+            }
+            _ => {}
         }
-        access::allow(
-            peer,
-            &Attempt {
-                verb,
-                group: target.kind.group,
-                resource,
-                namespace: target.namespace_text(),
-                name: target.name.as_deref().unwrap_or_default(),
-            },
-        )?;
+        let (parts, incoming) = request.into_parts();
         let mut call = Call {
             endpoint: self,
             target,
@@ -202,8 +172,7 @@ impl Endpoint {
         if verb == "watch" {
             return self.watch(&call);
         }
-        let _place = self.in_flight.try_acquire().map_err(|_| too_many_requests())?;
-        let part = call.target.subresource.clone();
+        let _place = self.places.in_flight.try_acquire().map_err(|_| too_many_requests())?;
         match (verb, part.as_deref()) {
             ("get", None | Some("status")) => call.get(),
             ("list", None) => call.list(),
@@ -216,7 +185,7 @@ impl Endpoint {
                 call.dry_run = objects::body_dry_run(&body);
                 if verb == "delete" { call.delete(body).await } else { call.delete_collection(body).await }
             }
-            _ => Err(method_not_allowed()),
+            _ => Err(not_found()),
         }
     }
 
@@ -228,8 +197,24 @@ impl Endpoint {
     }
 
     fn long_running(&self) -> Result<OwnedSemaphorePermit, Status> {
-        self.long_running.clone().try_acquire_owned().map_err(|_| too_many_requests())
+        self.places.long_running.clone().try_acquire_owned().map_err(|_| too_many_requests())
     }
+}
+
+/// What a request is, for the counters.
+fn label(request: &Request<Incoming>) -> (&'static str, &'static str) {
+    let Route::Objects(target) = Route::parse(request.uri().path()) else { return ("get", "") };
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    (verb(request.method(), &target, &query).unwrap_or("other"), target.kind.plural)
+}
+
+fn attempt<'a>(verb: &'a str, target: &'a Target) -> Attempt<'a> {
+    let mut resource = target.kind.plural.to_owned();
+    if let Some(part) = &target.subresource {
+        resource = format!("{resource}/{part}");
+    }
+    let (namespace, name) = (target.namespace_text(), target.name_text());
+    Attempt { verb, group: target.kind.group, resource, namespace, name }
 }
 
 /// A header as text.
@@ -261,43 +246,6 @@ fn subresource(part: Option<&str>) -> Result<Subresource, Status> {
         Some("status") => Ok(Subresource::Status),
         Some("finalize") => Ok(Subresource::Finalize),
         Some(_) => Err(not_found()),
-    }
-}
-
-/// Documents are made when they are asked for; clients keep them by their hash.
-fn openapi(path: Option<&str>, request: &Request<Incoming>) -> Result<Reply, Status> {
-    let Some(path) = path else { return Ok(Reply::json(200, openapi::index().to_string())) };
-    let hash = openapi::hash(path).ok_or_else(not_found)?;
-    let tag = format!("\"{hash}\"");
-    let asked = Query::parse(request.uri().query().unwrap_or_default());
-    let mut headers = Vec::new();
-    let mut add =
-        |name, text: &str| headers.extend(HeaderValue::from_str(text).ok().map(|value| (name, value)));
-    if let Some(other) = asked.get("hash").filter(|asked| *asked != hash) {
-        tracing::debug!(asked = other, hash, "an outdated OpenAPI document was asked for");
-        add(LOCATION, &format!("/openapi/v3/{path}?hash={hash}"));
-        return Ok(Reply { headers, ..Reply::text(301, "") });
-    }
-    add(ETAG, &tag);
-    if header(request.headers(), &IF_NONE_MATCH) == Some(tag.as_str()) {
-        return Ok(Reply { headers, ..Reply::text(304, "") });
-    }
-    if asked.get("hash").is_some() {
-        add(CACHE_CONTROL, "public, immutable");
-    }
-    let document = openapi::document(path).ok_or_else(not_found)?;
-    Ok(Reply { headers, ..Reply::json(200, document) })
-}
-
-fn health(endpoint: &str, check: Option<&str>, verbose: bool) -> Result<Reply, Status> {
-    const CHECKS: [&str; 3] = ["ping", "log", "store"];
-    match check {
-        Some(check) if !CHECKS.contains(&check) => Err(not_found()),
-        None if verbose => {
-            let lines: String = CHECKS.iter().map(|check| format!("[+]{check} ok\n")).collect();
-            Ok(Reply::text(200, format!("{lines}{endpoint} check passed\n")))
-        }
-        Some(_) | None => Ok(Reply::text(200, "ok")),
     }
 }
 

@@ -14,7 +14,9 @@ use super::shape::{IncludeObject, View as Shown};
 use crate::api::model;
 use crate::api::patch::{JSON_PATCH, Patch};
 use crate::api::status::Status;
-use crate::coordinator::{Action, Body, Command, DeleteOptions, Propagation, Reply as Done, Subresource};
+use crate::coordinator::{
+    Action, Body, Command, DeleteOptions, FieldValidation, Propagation, Reply as Done, Subresource,
+};
 use crate::server::view::filter::Filter;
 
 /// Deletions of one `deletecollection` that are under way at once.
@@ -24,7 +26,7 @@ impl Call<'_> {
     /// GET of one object, or of its `status`.
     pub fn get(&self) -> Result<Reply, Status> {
         let kind = self.target.kind;
-        let name = self.name();
+        let name = self.target.name_text();
         let wish = negotiate::wish(self.accept, true)?;
         if let Some(asked) = list::revision(&self.query)? {
             let current = self.endpoint.view.revision();
@@ -48,42 +50,61 @@ impl Call<'_> {
 
     /// POST to a collection.
     pub async fn create(&self, body: Bytes) -> Result<Reply, Status> {
-        let (body, doubled) = self.decode(&body)?;
-        self.submit(Action::Create { body }, doubled).await
+        let (body, warnings) = self.decode(&body)?;
+        self.submit(Action::Create { body }, warnings).await
     }
 
     /// PUT of an object or of a part of it.
     pub async fn update(&self, subresource: Subresource, body: Bytes) -> Result<Reply, Status> {
-        let (body, doubled) = self.decode(&body)?;
-        self.submit(Action::Update { name: self.name().into(), subresource, body }, doubled).await
+        let (body, warnings) = self.decode(&body)?;
+        let name = self.target.name_text().into();
+        self.submit(Action::Update { name, subresource, body }, warnings).await
     }
 
-    /// PATCH of an object or of a part of it.
+    /// PATCH of an object or of a part of it. What it makes of the object, the commit judges.
     pub async fn patch(&self, subresource: Subresource, body: Bytes) -> Result<Reply, Status> {
         let media_type = self.content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let patch = Patch::parse(media_type, &body)?;
         let doubled = if media_type == JSON_PATCH { Vec::new() } else { model::duplicate_fields(&body) };
-        self.submit(Action::Patch { name: self.name().into(), subresource, patch }, doubled).await
+        let warnings = self.judge(doubled)?;
+        let name = self.target.name_text().into();
+        self.submit(Action::Patch { name, subresource, patch }, warnings).await
     }
 
-    /// The body as a tree, and the fields that its text has twice.
+    /// The body as a tree, and what to warn of in it.
     fn decode(&self, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
         let encoding = negotiate::sent(self.content_type)?;
         let value = body::tree(body, encoding, self.target.kind.kind)?;
-        let doubled = if encoding == Encoding::Json { model::duplicate_fields(body) } else { Vec::new() };
-        Ok((value, doubled))
+        let mut odd = if encoding == Encoding::Json { model::duplicate_fields(body) } else { Vec::new() };
+        odd.extend(model::unknown_fields(self.target.kind, &value));
+        Ok((value, self.judge(odd)?))
+    }
+
+    /// What becomes of fields that are unknown or there twice.
+    fn judge(&self, odd: Vec<String>) -> Result<Vec<String>, Status> {
+        match body::field_validation(&self.query)? {
+            FieldValidation::Ignore => Ok(Vec::new()),
+            FieldValidation::Strict if !odd.is_empty() => {
+                let (kind, version) = (self.target.kind.kind, self.target.kind.version);
+                Err(Status::bad_request(format!(
+                    "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
+                    odd.join(", ")
+                )))
+            }
+            FieldValidation::Warn | FieldValidation::Strict => Ok(odd),
+        }
     }
 
     /// POST to `pods/NAME/binding`.
     pub async fn bind(&self, body: Bytes) -> Result<Reply, Status> {
         let body = body::tree(&body, negotiate::sent(self.content_type)?, "Binding")?;
-        self.submit(Action::Bind { name: self.name().into(), body }, Vec::new()).await
+        self.submit(Action::Bind { name: self.target.name_text().into(), body }, Vec::new()).await
     }
 
     /// DELETE of one object.
     pub async fn delete(&self, body: Bytes) -> Result<Reply, Status> {
         let options = self.delete_options(&body)?;
-        self.submit(Action::Delete { name: self.name().into(), options }, Vec::new()).await
+        self.submit(Action::Delete { name: self.target.name_text().into(), options }, Vec::new()).await
     }
 
     /// DELETE of a collection. What goes meanwhile by other hands is no error.
@@ -120,13 +141,13 @@ impl Call<'_> {
         Ok(Reply::value(200, &body, wish.encoding))
     }
 
-    async fn submit(&self, action: Action, duplicate_fields: Vec<String>) -> Result<Reply, Status> {
+    async fn submit(&self, action: Action, mut warnings: Vec<String>) -> Result<Reply, Status> {
         let wish = negotiate::wish(self.accept, true)?;
         let mut command = Command::new(self.target.kind, self.target.namespace_text(), action);
         command.dry_run = self.dry_run || self.query.dry_run()?;
         command.field_validation = body::field_validation(&self.query)?;
-        command.duplicate_fields = duplicate_fields;
-        let Done { outcome, body, warnings } = self.endpoint.commands.submit(command).await?;
+        let Done { outcome, body, warnings: more } = self.endpoint.commands.submit(command).await?;
+        warnings.extend(more);
         let reply = match body {
             Body::Object(object) => self.show(outcome.code(), &object.json, wish)?,
             Body::Status(status) => Reply::value(outcome.code(), &status, wish.encoding),
@@ -162,10 +183,6 @@ impl Call<'_> {
         }
         let pinned = format!("metadata.name={name}");
         Filter::parse(kind, namespace, query.get("labelSelector"), Some(&pinned))
-    }
-
-    pub(super) fn name(&self) -> &str {
-        self.target.name.as_deref().unwrap_or_default()
     }
 
     fn delete_options(&self, body: &[u8]) -> Result<DeleteOptions, Status> {

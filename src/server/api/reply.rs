@@ -48,7 +48,7 @@ pub enum Payload {
 pub struct Reply {
     /// Status code.
     pub code: u16,
-    /// `Content-Type`.
+    /// `Content-Type`, empty for none.
     pub media_type: &'static str,
     /// Further headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -115,7 +115,9 @@ impl Reply {
         let mut response = Response::new(Body::default());
         *response.status_mut() = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.media_type));
+        if !self.media_type.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.media_type));
+        }
         for (name, value) in self.headers {
             headers.append(name, value);
         }

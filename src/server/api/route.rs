@@ -60,6 +60,11 @@ impl Target {
     pub fn namespace_text(&self) -> &str {
         self.namespace.as_deref().unwrap_or_default()
     }
+
+    /// The name, empty for a collection.
+    pub fn name_text(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
 }
 
 impl Route {

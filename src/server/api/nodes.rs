@@ -1,0 +1,350 @@
+//! Pods' logs and exec, fetched from the node that runs the Pod.
+//!
+//! The node's kubelet endpoint is asked with the coordinator's proxy certificate, and must show one of this cluster's
+//! authority for its InternalIP. Logs are passed on as they come; exec is a tunnel of bytes once both sides have
+//! changed protocols.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+
+use super::query::{Query, encode};
+use super::reply::{BodyError, Payload, Reply};
+use crate::api::kinds::by_kind;
+use crate::api::status::Status;
+use crate::server::view::View;
+
+/// Time to reach a node and finish the TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time until a node begins its answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest refusal of a node that is read.
+const REFUSAL_MAX: usize = 16 << 10;
+/// The kubelet's port, where a Node does not name one.
+const KUBELET_PORT: u16 = 10250;
+/// Names the container that is meant when none is.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+/// Headers that make a change of protocols.
+const UPGRADE_HEADERS: [&str; 7] = [
+    "upgrade",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+    "sec-websocket-accept",
+    "x-stream-protocol-version",
+];
+
+/// The way to the nodes.
+#[derive(Clone)]
+pub struct Nodes {
+    connector: TlsConnector,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Nodes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nodes").finish_non_exhaustive()
+    }
+}
+
+/// A container, and where its node answers for it.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    address: SocketAddr,
+    /// `/NAMESPACE/POD/CONTAINER`
+    path: String,
+}
+
+impl Nodes {
+    /// Asks nodes with this identity; `stop` ends tunnels.
+    pub fn new(tls: ClientConfig, stop: CancellationToken) -> Self {
+        Self { connector: TlsConnector::from(Arc::new(tls)), stop }
+    }
+
+    /// GET `pods/NAME/log`. `permit` is held until the log has ended.
+    pub async fn log(
+        &self,
+        view: &View,
+        namespace: &str,
+        name: &str,
+        query: &Query,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Reply, Status> {
+        let Some(place) = place(view, namespace, name, query.get("container"))? else {
+            // A Pod without a node has said nothing yet.
+            return Ok(Reply::text(200, ""));
+        };
+        let uri = with_query(format!("/containerLogs{}", place.path), &query.without("container"));
+        let request = Request::get(&uri).header(HOST, place.address.to_string()).body(Empty::new());
+        let request = request.map_err(|e| Status::bad_request(e.to_string()))?;
+        let response = self.ask(&place, request).await?;
+        if !response.status().is_success() {
+            return Err(refusal(response).await);
+        }
+        let body = response.into_body().into_data_stream().map(move |part| {
+            let _held = &permit;
+            part.map_err(|e| BodyError::from(e.to_string()))
+        });
+        let end = self.stop.clone().cancelled_owned();
+        Ok(Reply::new(200, "text/plain", Payload::Stream(body.take_until(end).boxed())))
+    }
+
+    /// GET or POST `pods/NAME/exec`.
+    pub async fn exec(
+        &self,
+        view: &View,
+        namespace: &str,
+        name: &str,
+        mut request: Request<Incoming>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Reply, Status> {
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let place = place(view, namespace, name, query.get("container"))?
+            .ok_or_else(|| Status::bad_request(format!("pod {name} does not have a host assigned")))?;
+        if !request.headers().contains_key(UPGRADE) {
+            return Err(Status::bad_request("Upgrade request required"));
+        }
+        let onward = onward(&place, &query, request.method(), request.headers())?;
+        let response = self.ask(&place, onward).await?;
+        if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+            return Err(refusal(response).await);
+        }
+        let mut reply = Reply::new(101, "", Payload::Whole(Bytes::new()));
+        reply.headers = upgrade_headers(response.headers()).collect();
+        let (ours, theirs) = (hyper::upgrade::on(&mut request), hyper::upgrade::on(response));
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            let _held = permit;
+            tokio::select! {
+                () = tunnel(ours, theirs) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        Ok(reply)
+    }
+
+    async fn ask(&self, place: &Place, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, Status> {
+        let method = request.method().as_str().to_owned();
+        let url = format!("https://{}{}", place.address, request.uri());
+        let failed = |why: String| {
+            let method = if method == "GET" { "Get" } else { "Post" };
+            Status::new(500, "InternalError", format!("{method} {url:?}: {why}"))
+        };
+        let connect = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(place.address));
+        let stream = connect
+            .await
+            .map_err(|_| failed(format!("dial tcp {}: i/o timeout", place.address)))?
+            .map_err(&failed)?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(e.to_string()))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "a connection to a node ended early");
+            }
+        });
+        tokio::time::timeout(ANSWER_TIMEOUT, sender.send_request(request))
+            .await
+            .map_err(|_| failed("the node does not answer".into()))?
+            .map_err(|e| failed(e.to_string()))
+    }
+
+    async fn connect(
+        &self,
+        address: SocketAddr,
+    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
+        let socket = TcpStream::connect(address)
+            .await
+            .map_err(|e| format!("dial tcp {address}: connect: {}", in_words(&e)))?;
+        let _ = socket.set_nodelay(true);
+        let name = ServerName::IpAddress(address.ip().into());
+        self.connector.connect(name, socket).await.map_err(|e| format!("tls: {e}"))
+    }
+}
+
+/// As Go says it, without the number.
+fn in_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or_default();
+    words.to_lowercase()
+}
+
+async fn tunnel(ours: hyper::upgrade::OnUpgrade, theirs: hyper::upgrade::OnUpgrade) {
+    let (Ok(ours), Ok(theirs)) = futures::future::join(ours, theirs).await else { return };
+    // Either side's end ends the tunnel; how is their own protocol's business.
+    let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(ours), &mut TokioIo::new(theirs)).await;
+}
+
+/// The request as the kubelet wants it.
+fn onward(
+    place: &Place,
+    query: &Query,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Request<Empty<Bytes>>, Status> {
+    let mut words = Vec::new();
+    for (ours, theirs) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
+        if query.flag(ours) {
+            words.push(format!("{theirs}=1"));
+        }
+    }
+    words.extend(query.all("command").map(|word| format!("command={}", encode(word))));
+    let uri = with_query(format!("/exec{}", place.path), &words.join("&"));
+    let mut request = Request::builder().method(method).uri(uri).header(HOST, place.address.to_string());
+    for (name, value) in upgrade_headers(headers) {
+        request = request.header(name, value);
+    }
+    request.body(Empty::new()).map_err(|e| Status::bad_request(e.to_string()))
+}
+
+fn with_query(path: String, query: &str) -> String {
+    if query.is_empty() { path } else { format!("{path}?{query}") }
+}
+
+/// `Connection` and `Upgrade` concern one hop each, and both hops change protocols.
+fn upgrade_headers(headers: &HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let passed = headers.iter().filter(|(name, _)| UPGRADE_HEADERS.contains(&name.as_str()));
+    passed
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .chain([(CONNECTION, HeaderValue::from_static("Upgrade"))])
+}
+
+/// What a node says when it refuses, as upstream's endpoint passes it on.
+async fn refusal(response: Response<Incoming>) -> Status {
+    let code = response.status().as_u16();
+    let body = Limited::new(response.into_body(), REFUSAL_MAX).collect().await;
+    let bytes = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    match code {
+        400 => Status::bad_request(text),
+        404 => {
+            Status::new(404, "NotFound", format!("the server could not find the requested resource: {text}"))
+        }
+        401 | 403 => Status::internal(format!("the node refuses the coordinator: {text}")),
+        429 => Status::new(429, "TooManyRequests", text),
+        500 => Status::internal(text),
+        _ => Status::new(
+            code.max(400),
+            "InternalError",
+            format!("an error on the server ({text:?}) has prevented the request from succeeding"),
+        ),
+    }
+}
+
+/// Where a Pod's container is to be asked for; none while the Pod has no node.
+fn place(view: &View, namespace: &str, name: &str, container: Option<&str>) -> Result<Option<Place>, Status> {
+    let row = |kind| by_kind("", "v1", kind).expect("a row of the table of kinds");
+    let pod =
+        view.get(row("Pod"), namespace, name).ok_or_else(|| Status::not_found("", "pods", name))?.value();
+    let container = choose_container(&pod, name, container)?;
+    let node_name = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    if node_name.is_empty() {
+        return Ok(None);
+    }
+    let node = view
+        .get(row("Node"), "", node_name)
+        .ok_or_else(|| Status::not_found("", "nodes", node_name))?
+        .value();
+    let address = kubelet_address(&node)
+        .ok_or_else(|| Status::internal(format!("node {node_name:?} has no address of type InternalIP")))?;
+    Ok(Some(Place { address, path: format!("/{namespace}/{name}/{}", encode(&container)) }))
+}
+
+fn kubelet_address(node: &Value) -> Option<SocketAddr> {
+    let addresses = node["status"]["addresses"].as_array()?;
+    let internal = addresses.iter().find(|address| address["type"] == "InternalIP")?;
+    let ip: IpAddr = internal["address"].as_str()?.parse().ok()?;
+    let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
+    let port = port.and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0);
+    Some(SocketAddr::new(ip, port.unwrap_or(KUBELET_PORT)))
+}
+
+fn container_names(pod: &Value, field: &str) -> Vec<String> {
+    let containers = pod["spec"][field].as_array().into_iter().flatten();
+    containers.filter_map(|container| container["name"].as_str()).map(str::to_owned).collect()
+}
+
+/// The container that is named, the only one there is, or the one that the Pod's annotation names.
+fn choose_container(pod: &Value, name: &str, asked: Option<&str>) -> Result<String, Status> {
+    let main = container_names(pod, "containers");
+    let init = container_names(pod, "initContainers");
+    let ephemeral = container_names(pod, "ephemeralContainers");
+    let is_known =
+        |container: &str| [&main, &init, &ephemeral].iter().any(|names| names.iter().any(|n| n == container));
+    if let Some(asked) = asked {
+        if is_known(asked) {
+            return Ok(asked.to_owned());
+        }
+        return Err(Status::bad_request(format!("container {asked} is not valid for pod {name}")));
+    }
+    let annotated = pod["metadata"]["annotations"][DEFAULT_CONTAINER].as_str();
+    match (&main[..], annotated) {
+        ([only], _) => Ok(only.clone()),
+        (_, Some(annotated)) if is_known(annotated) => Ok(annotated.to_owned()),
+        _ => {
+            let mut text = format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                main.join(" ")
+            );
+            for (names, what) in [(init, "init"), (ephemeral, "ephemeral")] {
+                if !names.is_empty() {
+                    text.push_str(&format!(" or one of the {what} containers: [{}]", names.join(" ")));
+                }
+            }
+            Err(Status::bad_request(text))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_container_is_the_named_the_only_or_the_annotated_one() {
+        let mut pod = json!({ "metadata": {}, "spec": { "containers": [{ "name": "a" }] } });
+        assert_eq!(choose_container(&pod, "p", None).unwrap(), "a");
+        pod["spec"] = json!({
+            "containers": [{ "name": "a" }, { "name": "b" }], "initContainers": [{ "name": "i" }],
+        });
+        assert_eq!(
+            choose_container(&pod, "p", None).unwrap_err().message,
+            "a container name must be specified for pod p, choose one of: [a b] or one of the init containers: [i]"
+        );
+        assert_eq!(choose_container(&pod, "p", Some("i")).unwrap(), "i");
+        assert_eq!(
+            choose_container(&pod, "p", Some("x")).unwrap_err().message,
+            "container x is not valid for pod p"
+        );
+        pod["metadata"]["annotations"] = json!({ DEFAULT_CONTAINER: "b" });
+        assert_eq!(choose_container(&pod, "p", None).unwrap(), "b");
+    }
+
+    #[test]
+    fn a_node_is_reached_at_its_internal_address_and_its_own_port() {
+        let node = json!({ "status": {
+            "addresses": [{ "type": "Hostname", "address": "n" }, { "type": "InternalIP", "address": "fd00::1" }],
+            "daemonEndpoints": { "kubeletEndpoint": { "Port": 10444 } },
+        } });
+        assert_eq!(kubelet_address(&node), Some("[fd00::1]:10444".parse().unwrap()));
+        assert_eq!(kubelet_address(&json!({ "status": {} })), None);
+    }
+}
