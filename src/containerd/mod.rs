@@ -20,12 +20,14 @@ mod connection;
 mod container;
 mod error;
 mod events;
+mod exec;
 mod images;
 
 pub use connection::InvalidNamespace;
 pub use container::{CreateRequest, Created, Listed, State, Stdio};
 pub use error::RuntimeError;
 pub use events::{Exited, RuntimeEvent};
+pub use exec::ExecId;
 pub use images::{
     Credentials, FindError, Image, ImageConfig, ImportError, InvalidReference, Progress, PullError,
 };

@@ -1,22 +1,112 @@
-//! thin
+//! Processes started in containers for people: who waits for which end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
 use crate::api::status::Status;
-use crate::containerd::{Exited, Runtime};
-use crate::server::node::ExecRequest;
+use crate::containerd::{ExecId, Exited, Runtime, RuntimeError, Stdio};
+use crate::server::node::{self, ExecRequest};
+
+type Ends = Arc<Mutex<BTreeMap<ExecId, watch::Sender<Option<i32>>>>>;
+
+/// The processes that run.
 #[derive(Debug, Default)]
-pub(super) struct Execs;
-#[derive(Debug)]
-pub(super) struct Execution;
+pub(super) struct Execs {
+    ends: Ends,
+    count: AtomicU64,
+}
+
+/// One of them. Dropped when nobody cares any more; then it is killed and forgotten.
+pub(super) struct Execution {
+    id: ExecId,
+    runtime: Runtime,
+    end: watch::Receiver<Option<i32>>,
+    ends: Ends,
+}
+
 impl Execs {
-    pub(super) fn exited(&self, _: &Exited) {}
-    pub(super) async fn start(&self, _: &Runtime, _: &str, _: ExecRequest) -> Result<Execution, Status> {
-        Err(Status::internal("exec is not there yet"))
+    /// Starts a process in a container.
+    pub(super) async fn start(
+        &self,
+        runtime: &Runtime,
+        container: &str,
+        request: ExecRequest,
+    ) -> Result<Execution, Status> {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let id = ExecId { container: container.to_owned(), exec: format!("exec-{}-{number}", std::process::id()) };
+        let (sender, end) = watch::channel(None);
+        // Before the start: a process may end before its start is acknowledged.
+        locked(&self.ends).insert(id.clone(), sender);
+        let execution = Execution { id, runtime: runtime.clone(), end, ends: self.ends.clone() };
+        let stdio = Stdio {
+            stdin: request.streams.stdin,
+            stdout: request.streams.stdout,
+            stderr: request.streams.stderr,
+            terminal: request.streams.terminal,
+        };
+        runtime.exec(&execution.id, request.command, &stdio).await.map_err(|error| refusal(&error))?;
+        Ok(execution)
+    }
+
+    /// A process has ended.
+    pub(super) fn exited(&self, exited: &Exited) {
+        let Some(exec) = exited.exec_id.clone() else { return };
+        let id = ExecId { container: exited.id.clone(), exec };
+        if let Some(end) = locked(&self.ends).get(&id) {
+            end.send_replace(Some(i32::try_from(exited.code).unwrap_or(i32::MAX)));
+        }
     }
 }
-impl crate::server::node::Execution for Execution {
+
+impl node::Execution for Execution {
     async fn wait(&self) -> Result<i32, Status> {
-        Ok(0)
+        let mut end = self.end.clone();
+        let ended = end.wait_for(Option::is_some).await;
+        ended.ok().and_then(|code| *code).ok_or_else(|| Status::internal("the process was lost"))
     }
-    async fn resize(&self, _: u16, _: u16) {}
-    async fn close_stdin(&self) {}
-    async fn kill(&self) {}
+
+    async fn resize(&self, width: u16, height: u16) {
+        if let Err(error) = self.runtime.resize_exec(&self.id, width, height).await {
+            tracing::debug!(%error, "a terminal was not resized");
+        }
+    }
+
+    async fn close_stdin(&self) {
+        if let Err(error) = self.runtime.close_exec_input(&self.id).await {
+            tracing::debug!(%error, "an input was not closed");
+        }
+    }
+
+    async fn kill(&self) {
+        if let Err(error) = self.runtime.kill_exec(&self.id).await {
+            tracing::warn!(%error, "a process was not killed");
+        }
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        locked(&self.ends).remove(&self.id);
+        let (runtime, id, ended) = (self.runtime.clone(), self.id.clone(), self.end.borrow().is_some());
+        tokio::spawn(async move {
+            if !ended {
+                let _ = runtime.kill_exec(&id).await;
+            }
+            if let Err(error) = runtime.delete_exec(&id).await {
+                tracing::debug!(%error, "containerd keeps a process that has ended");
+            }
+        });
+    }
+}
+
+/// What runc says when there is no such program is the user's answer.
+fn refusal(error: &RuntimeError) -> Status {
+    Status::internal(error)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
