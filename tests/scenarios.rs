@@ -60,7 +60,9 @@ fn play(text: &str, world: &mut dyn World) -> String {
         }
         let _ = writeln!(played, "{line}");
         match inputs.last_mut() {
-            Some(input) if indented => input.body += &format!("{line}\n"),
+            Some(input) if indented => {
+                let _ = writeln!(input.body, "{line}");
+            }
             _ if line.is_empty() || line.starts_with('#') => {}
             _ => inputs.push(Input { line: line.to_owned(), body: String::new() }),
         }
@@ -93,8 +95,11 @@ fn check(path: &Path) -> Result<(), String> {
 /// The first lines that differ, with what is around them.
 fn difference(expected: &str, found: &str) -> String {
     let at = expected.lines().zip(found.lines()).take_while(|(a, b)| a == b).count();
-    let part = |text: &str, mark: &str| -> String {
-        text.lines().skip(at.saturating_sub(3)).take(14).map(|line| format!("  {mark} {line}\n")).collect()
+    let part = |text: &str, mark: &str| {
+        text.lines().skip(at.saturating_sub(3)).take(14).fold(String::new(), |mut part, line| {
+            let _ = writeln!(part, "  {mark} {line}");
+            part
+        })
     };
     format!("from line {}:\n{}found:\n{}", at + 1, part(expected, "-"), part(found, "+"))
 }

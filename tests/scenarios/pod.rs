@@ -82,7 +82,7 @@ impl PodWorld {
     }
 
     fn instant(&self) -> Instant {
-        Instant::from_boot(self.now - self.booted_at)
+        Instant::from_boot(self.now.saturating_sub(self.booted_at))
     }
 
     fn wall(&self) -> WallTime {

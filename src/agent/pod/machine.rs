@@ -398,7 +398,7 @@ impl PodMachine {
         now: Instant,
         wall: WallTime,
     ) {
-        if self.containerd == Containerd::Down {
+        if self.containerd == Containerd::Down && reason != StartFailure::RunContainerError {
             return;
         }
         let Some(starting) = self.take_starting(run) else { return };
@@ -409,10 +409,13 @@ impl PodMachine {
         } else {
             self.record.container(&run.name).start.fail(Pace::EFFECT, now);
         }
-        let waiting = Waiting { reason: format!("{reason:?}"), message: message.to_owned() };
-        self.record.container(&run.name).waiting = Some(waiting);
-        self.flight(&run.name).failure_shown = Some(now + FAILURE_SHOWN);
         self.container_event(&run.name, Event::failed(message));
+        let pod = self.pod.clone();
+        if spec::container(&pod, &run.name).is_some_and(|(role, spec)| self.is_wanted_again(role, spec)) {
+            let waiting = Waiting { reason: format!("{reason:?}"), message: message.to_owned() };
+            self.record.container(&run.name).waiting = Some(waiting);
+            self.flight(&run.name).failure_shown = Some(now + FAILURE_SHOWN);
+        }
     }
 
     pub(super) fn id_of(&self, run: &ContainerRef) -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::flight::{Errand, Leftover};
 use super::interface::{ContainerRef, ObservedContainer, ObservedState};
 use super::machine::{Containerd, PodMachine, end_of};
-use super::record::{ContainerRecord, Run, RunState};
+use super::record::{Run, RunState, Sandbox};
 use super::spec;
 use super::status::unknown_end;
 use crate::time::Instant;
@@ -87,7 +87,8 @@ impl PodMachine {
         self.leave_over(container);
     }
 
-    /// A run that came to be while nobody could be told of it.
+    /// A run that came to be while nobody could be told of it. One that has ended, where no sandbox is known, is of a
+    /// sandbox that is gone.
     fn adopt(&mut self, container: ObservedContainer, stop_signal: Option<String>, now: Instant) {
         let ObservedContainer { run, id, image, image_id, state } = container.clone();
         let state = match state {
@@ -101,10 +102,10 @@ impl PodMachine {
             ObservedState::Created => return,
         };
         let runs = matches!(state, RunState::Running { .. });
-        let incarnation = self.record.incarnation;
-        let attempt = run.attempt;
-        let known: &mut ContainerRecord = self.record.container(&run.name);
-        known.begin(Run { attempt, id, image, image_id, stop_signal, incarnation, state }, now);
+        let of_old = !runs && self.record.sandbox == Sandbox::Absent;
+        let incarnation = self.record.incarnation - u32::from(of_old);
+        let newest = Run { attempt: run.attempt, id, image, image_id, stop_signal, incarnation, state };
+        self.record.container(&run.name).begin(newest, now);
         if !runs {
             self.leave_over(container);
         }

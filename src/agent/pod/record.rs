@@ -195,12 +195,12 @@ impl PodRecord {
         if let Some(ending) = &mut self.ending {
             ending.kill_at = now;
         }
+        self.volumes_mounted = false;
         if self.sandbox != Sandbox::Made {
             return false;
         }
         self.sandbox = Sandbox::Absent;
         self.incarnation += 1;
-        self.volumes_mounted = false;
         self.ips.clear();
         true
     }

@@ -18,7 +18,7 @@ impl Pace {
     /// 10 to 15 s.
     pub(super) const EFFECT: Self = Self { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
     /// 10 s to 5 min, as the kubelet's image back-off.
-    pub(super) const IMAGE: Self = Self { first: Duration::from_secs(10), longest: Duration::from_secs(300) };
+    pub(super) const IMAGE: Self = Self { first: Duration::from_secs(10), longest: Duration::from_mins(5) };
 
     /// The pause after `failures` failures in a row, counted from 1.
     fn pause(self, failures: u32) -> Duration {
@@ -59,9 +59,9 @@ impl Retry {
 /// 10 s, as the kubelet's first pause before a container is restarted.
 const CRASH_FIRST: Duration = Duration::from_secs(10);
 /// 5 min, as the kubelet's longest.
-const CRASH_LONGEST: Duration = Duration::from_secs(300);
+const CRASH_LONGEST: Duration = Duration::from_mins(5);
 /// A container that ends later than this after its last restart starts afresh: twice the longest pause, as the kubelet.
-const CRASH_FORGET: Duration = Duration::from_secs(600);
+const CRASH_FORGET: Duration = Duration::from_mins(10);
 
 /// Crash-loop back-off of one container: the first restart is immediate, the pauses before the next ones double, a run
 /// of more than ten minutes clears them.

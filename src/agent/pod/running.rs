@@ -129,7 +129,7 @@ impl PodMachine {
     }
 
     /// Whether a container that does not run should.
-    fn is_wanted_again(&mut self, role: Role, container: &Container) -> bool {
+    pub(super) fn is_wanted_again(&mut self, role: Role, container: &Container) -> bool {
         let incarnation = self.record.incarnation;
         let known = self.record.container(&container.name);
         let of_old = role == Role::Init && !known.is_of(incarnation);
@@ -192,7 +192,6 @@ impl PodMachine {
     fn tend_start(&mut self, container: &Container, may_start: bool, now: Instant) {
         let name = &container.name;
         match self.flight(name).image.clone() {
-            Image::Asked(_) => {}
             Image::Unknown => self.ensure_image(container, now),
             Image::Here { image, image_id, stop_signal } if may_start => {
                 let attempt = self.record.container(name).next_attempt();
@@ -205,7 +204,7 @@ impl PodMachine {
                 let ips = self.record.ips.clone();
                 self.wish(Effect::StartContainer { run, image_id, ips });
             }
-            Image::Here { .. } => {}
+            Image::Asked(_) | Image::Here { .. } => {}
         }
     }
 

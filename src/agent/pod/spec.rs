@@ -199,12 +199,12 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn pod(spec: Value) -> Pod {
+    fn pod(spec: &Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).expect("a Pod")
     }
 
-    fn one(container: Value, policy: &str) -> (Pod, Container) {
-        let pod = pod(json!({"restartPolicy": policy, "containers": [container]}));
+    fn one(container: &Value, policy: &str) -> (Pod, Container) {
+        let pod = pod(&json!({"restartPolicy": policy, "containers": [container]}));
         let container = containers(&pod).next().expect("one").1.clone();
         (pod, container)
     }
@@ -229,7 +229,7 @@ mod tests {
             (&not_in, "Always", Role::Main, 42, false), (&not_in, "Always", Role::Main, 1, true),
         ];
         for (container, policy, role, code, expected) in cases {
-            let (pod, read) = one(container.clone(), policy);
+            let (pod, read) = one(container, policy);
             assert_eq!(restarts(&pod, role, &read, code), expected, "{container} {policy} {role:?} {code}");
         }
     }
@@ -256,7 +256,7 @@ mod tests {
         for (text, number) in cases {
             assert_eq!(signal_number(text), number, "{text}");
         }
-        let (_, with) = one(json!({"name": "c", "lifecycle": {"stopSignal": "SIGUSR1"}}), "Always");
+        let (_, with) = one(&json!({"name": "c", "lifecycle": {"stopSignal": "SIGUSR1"}}), "Always");
         assert_eq!(stop_signal(Some(&with), Some("SIGQUIT")), 10);
         assert_eq!(stop_signal(None, Some("SIGQUIT")), 3);
         assert_eq!(stop_signal(None, Some("nonsense")), 15);
@@ -273,7 +273,7 @@ mod tests {
             ("nginx@sha256:0123", PullPolicy::IfNotPresent),
         ];
         for (image, policy) in cases {
-            let (_, container) = one(json!({"name": "c", "image": image}), "Always");
+            let (_, container) = one(&json!({"name": "c", "image": image}), "Always");
             assert_eq!(pull_policy(&container), policy, "{image}");
         }
     }
@@ -295,7 +295,7 @@ mod tests {
         ];
         for (resources, class) in cases {
             let list: Vec<Value> = resources.iter().map(|r| json!({"name": "c", "resources": r})).collect();
-            assert_eq!(qos_class(&pod(json!({"containers": list}))), class, "{resources:?}");
+            assert_eq!(qos_class(&pod(&json!({"containers": list}))), class, "{resources:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The PodStatus that follows from a record.
+//! The `PodStatus` that follows from a record.
 
 pub(super) mod conditions;
 pub(super) mod phase;

@@ -70,7 +70,7 @@ impl Tally {
         match stage {
             Stage::Terminated(0) | Stage::WaitingAgain(0) => {}
             Stage::Terminated(code) | Stage::WaitingAgain(code) => {
-                self.failed_inits += u32::from(!restarts(*code))
+                self.failed_inits += u32::from(!restarts(*code));
             }
             Stage::Unknown | Stage::Waiting | Stage::Running { .. } => self.pending_inits += 1,
         }
