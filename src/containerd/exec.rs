@@ -1,8 +1,8 @@
 //! Further processes in a running container.
 
 use containerd_client::services::v1::{
-    CloseIoRequest, DeleteProcessRequest, ExecProcessRequest, GetContainerRequest, KillRequest, ResizePtyRequest,
-    StartRequest,
+    CloseIoRequest, DeleteProcessRequest, ExecProcessRequest, GetContainerRequest, KillRequest,
+    ResizePtyRequest, StartRequest,
 };
 use oci_spec::runtime::{Process, Spec};
 use prost_types::Any;
@@ -100,8 +100,7 @@ impl Runtime {
 
     /// Takes away what containerd keeps of a process that has ended. Idempotent.
     pub async fn delete_exec(&self, id: &ExecId) -> Result<(), RuntimeError> {
-        let request =
-            DeleteProcessRequest { container_id: id.container.clone(), exec_id: id.exec.clone() };
+        let request = DeleteProcessRequest { container_id: id.container.clone(), exec_id: id.exec.clone() };
         let answer = self.connection().tasks().delete_process(self.connection().request(request)).await;
         absent_is_fine(answer.map(drop).map_err(RuntimeError::from))
     }

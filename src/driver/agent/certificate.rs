@@ -5,10 +5,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
-use sha2::{Digest as _, Sha256};
 
 use super::disk::{Disk, Durability};
-use crate::server::tls::Identity;
+use crate::server::tls::{Identity, fingerprint};
 
 const CERTIFICATE: &str = "pki/serving.crt";
 const KEY: &str = "pki/serving.key";
@@ -24,7 +23,7 @@ impl Serving {
     pub(super) fn sha256(&self) -> String {
         let parsed = x509_parser::pem::parse_x509_pem(self.identity.certificate_pem.as_bytes());
         let der = parsed.map(|(_, pem)| pem.contents).unwrap_or_default();
-        Sha256::digest(der).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+        fingerprint(&der)
     }
 }
 

@@ -36,7 +36,8 @@ impl Execs {
         request: ExecRequest,
     ) -> Result<Execution, Status> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let id = ExecId { container: container.to_owned(), exec: format!("exec-{}-{number}", std::process::id()) };
+        let id =
+            ExecId { container: container.to_owned(), exec: format!("exec-{}-{number}", std::process::id()) };
         let (sender, end) = watch::channel(None);
         // Before the start: a process may end before its start is acknowledged.
         locked(&self.ends).insert(id.clone(), sender);

@@ -32,7 +32,6 @@ use tokio::sync::{mpsc, watch};
 
 pub use config::{AgentConfig, runtime_dir};
 pub use lock::Lock;
-pub(crate) use registration::CERTIFICATE_ANNOTATION;
 
 use crate::cgroup::{Cgroups, Driver};
 use crate::client::Connection;

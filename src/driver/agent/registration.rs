@@ -14,13 +14,11 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::detect::Facts;
+use crate::server::api::nodes::CERTIFICATE;
 use crate::time::WallTime;
 
 /// Annotation with the keys of the labels that the agent itself made, so that it removes those that lapse and no others.
 const LABELS_ANNOTATION: &str = "leasehold.dev/labels";
-
-/// Annotation with the SHA-256 of the certificate that the node's endpoint serves; the coordinator accepts no other.
-pub(crate) const CERTIFICATE_ANNOTATION: &str = "leasehold.dev/serving-certificate-sha256";
 
 /// Most images reported, as the kubelet's nodeStatusMaxImages.
 const IMAGES_MAX: usize = 50;
@@ -70,7 +68,7 @@ impl Description {
         let keys: Vec<String> = self.owned_labels().into_keys().collect();
         BTreeMap::from([
             (LABELS_ANNOTATION.to_owned(), keys.join(",")),
-            (CERTIFICATE_ANNOTATION.to_owned(), self.certificate_sha256.clone()),
+            (CERTIFICATE.to_owned(), self.certificate_sha256.clone()),
         ])
     }
 

@@ -29,7 +29,7 @@ use crate::server::kubeconfig::Kubeconfig;
 use crate::server::listen;
 use crate::server::tls::{
     ADMIN_NAME, Authority, Identity, MASTERS, PROXY_NAME, Peer, Purpose, TlsError, Verifier, Wanted,
-    client_config, server_config,
+    server_config,
 };
 use crate::server::view::View;
 use crate::store::embedded::Embedded;
@@ -132,7 +132,7 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
     let Opened { mut writer, commands, cluster_uid, pki } =
         opened.map_err(|e| StartError::First(e.to_string()))??;
     let stop = CancellationToken::new();
-    let nodes = Nodes::new(client_config(&pki.proxy, pki.authority.ca_pem())?, stop.clone());
+    let nodes = Nodes::new(&pki.proxy, pki.authority.ca_pem(), stop.clone())?;
     let endpoint = Arc::new(Endpoint {
         view: writer.view.clone(),
         commands: commands.clone(),

@@ -1,7 +1,7 @@
 //! Pods' logs and exec, fetched from the node that runs the Pod.
 //!
-//! The node's kubelet endpoint is asked with the coordinator's proxy certificate, and must show one of this cluster's
-//! authority for its InternalIP. Logs are passed on as they come; exec is a tunnel of bytes once both sides have
+//! The node's kubelet endpoint is asked with the coordinator's proxy certificate, and must show the certificate that the
+//! Node's annotation names, or, where there is none, one of this cluster's authority for its InternalIP. Logs are passed on as they come; exec is a tunnel of bytes once both sides have
 //! changed protocols.
 
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,6 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -28,6 +27,7 @@ use super::query::{Query, encode};
 use super::reply::{BodyError, Payload, Reply};
 use crate::api::kinds::by_kind;
 use crate::api::status::Status;
+use crate::server::tls::{Identity, TlsError, client_config, fingerprint, pinning_client_config};
 use crate::server::view::View;
 
 /// Time to reach a node and finish the TLS handshake.
@@ -40,6 +40,8 @@ const REFUSAL_MAX: usize = 16 << 10;
 const KUBELET_PORT: u16 = 10250;
 /// Names the container that is meant when none is.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+/// Names the certificate that a node serves.
+pub const CERTIFICATE: &str = "leasehold.dev/serving-certificate-sha256";
 /// Headers that make a change of protocols.
 const UPGRADE_HEADERS: [&str; 7] = [
     "upgrade",
@@ -54,7 +56,8 @@ const UPGRADE_HEADERS: [&str; 7] = [
 /// The way to the nodes.
 #[derive(Clone)]
 pub struct Nodes {
-    connector: TlsConnector,
+    by_authority: TlsConnector,
+    pinning: TlsConnector,
     stop: CancellationToken,
 }
 
@@ -70,12 +73,18 @@ struct Place {
     address: SocketAddr,
     /// `/NAMESPACE/POD/CONTAINER`
     path: String,
+    /// SHA-256 of the certificate it serves, hexadecimal.
+    certificate: Option<String>,
 }
 
 impl Nodes {
     /// Asks nodes with this identity; `stop` ends tunnels.
-    pub fn new(tls: ClientConfig, stop: CancellationToken) -> Self {
-        Self { connector: TlsConnector::from(Arc::new(tls)), stop }
+    pub fn new(identity: &Identity, ca_pem: &str, stop: CancellationToken) -> Result<Self, TlsError> {
+        Ok(Self {
+            by_authority: TlsConnector::from(Arc::new(client_config(identity, ca_pem)?)),
+            pinning: TlsConnector::from(Arc::new(pinning_client_config(identity)?)),
+            stop,
+        })
     }
 
     /// GET `pods/NAME/log`. `permit` is held until the log has ended.
@@ -147,7 +156,7 @@ impl Nodes {
             let method = if method == "GET" { "Get" } else { "Post" };
             Status::new(500, "InternalError", format!("{method} {url:?}: {why}"))
         };
-        let connect = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(place.address));
+        let connect = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(place));
         let stream = connect
             .await
             .map_err(|_| failed(format!("dial tcp {}: i/o timeout", place.address)))?
@@ -165,16 +174,22 @@ impl Nodes {
             .map_err(|e| failed(e.to_string()))
     }
 
-    async fn connect(
-        &self,
-        address: SocketAddr,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
+    async fn connect(&self, place: &Place) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
+        let address = place.address;
         let socket = TcpStream::connect(address)
             .await
             .map_err(|e| format!("dial tcp {address}: connect: {}", in_words(&e)))?;
         let _ = socket.set_nodelay(true);
         let name = ServerName::IpAddress(address.ip().into());
-        self.connector.connect(name, socket).await.map_err(|e| format!("tls: {e}"))
+        let Some(expected) = &place.certificate else {
+            return self.by_authority.connect(name, socket).await.map_err(|e| format!("tls: {e}"));
+        };
+        let stream = self.pinning.connect(name, socket).await.map_err(|e| format!("tls: {e}"))?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        if shown.is_none_or(|shown| fingerprint(shown) != *expected) {
+            return Err("tls: the server's certificate is not the one the Node names".into());
+        }
+        Ok(stream)
     }
 }
 
@@ -263,7 +278,8 @@ fn place(view: &View, namespace: &str, name: &str, container: Option<&str>) -> R
         .value();
     let address = kubelet_address(&node)
         .ok_or_else(|| Status::internal(format!("node {node_name:?} has no address of type InternalIP")))?;
-    Ok(Some(Place { address, path: format!("/{namespace}/{name}/{}", encode(&container)) }))
+    let certificate = node["metadata"]["annotations"][CERTIFICATE].as_str().map(str::to_owned);
+    Ok(Some(Place { address, certificate, path: format!("/{namespace}/{name}/{}", encode(&container)) }))
 }
 
 fn kubelet_address(node: &Value) -> Option<SocketAddr> {
