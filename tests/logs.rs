@@ -1,15 +1,21 @@
 //! The log process as a process: started, killed, replaced, while containers write.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
+use futures::StreamExt as _;
+use leasehold::containerd::{CreateRequest, Runtime, RuntimeEvent, Stdio};
+use leasehold::driver::clock;
 use leasehold::logs::client::{Client, Error, Fifos, Launch, Wanted};
 use leasehold::logs::control::Counts;
 use leasehold::logs::format::{Record, Stream};
@@ -27,7 +33,10 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
-        Self { dir: tempfile::Builder::new().prefix("lh-").tempdir().expect("a directory") }
+        let dir = tempfile::Builder::new().prefix("lh-").tempdir().expect("a directory");
+        // Under a name of its own, so that nothing can be started any more when the test is over.
+        symlink(env!("CARGO_BIN_EXE_leasehold"), dir.path().join("leasehold")).expect("a link");
+        Self { dir }
     }
 
     fn runtime(&self) -> PathBuf {
@@ -35,7 +44,7 @@ impl Node {
     }
 
     async fn client(&self) -> Client {
-        let program = env!("CARGO_BIN_EXE_leasehold").into();
+        let program = self.dir.path().join("leasehold");
         Client::ensure(&self.runtime(), Launch::Detached { program }).await.expect("a log process")
     }
 
@@ -56,6 +65,18 @@ impl Node {
         Some(Pid::from_raw(peer.pid()))
     }
 
+    /// All that run with our runtime directory as an argument.
+    fn processes(&self) -> impl Iterator<Item = Pid> {
+        let runtime = self.runtime();
+        let processes = fs::read_dir("/proc").expect("readable").filter_map(|entry| {
+            entry.ok().and_then(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw)
+        });
+        processes.filter(move |pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|argument| argument == runtime.as_os_str().as_bytes())
+        })
+    }
+
     /// Waits until no log process listens.
     async fn gone(&self) {
         while self.pid().is_some() {
@@ -73,7 +94,9 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Some(pid) = self.pid() {
+        let _ = fs::remove_file(self.dir.path().join("leasehold"));
+        // A client may have been about to start one.
+        while let Some(pid) = self.processes().next() {
             let _ = kill(pid, Signal::SIGKILL);
         }
     }
@@ -243,6 +266,83 @@ async fn twenty_agents_share_one_log_process() {
     assert_counts_without_gap(&outputs(&text(&wanted.log))[&Stream::Stdout], lines);
     assert!(!fifos.stdout.exists());
     assert_eq!(client.close("c1").await.expect("twice is fine"), None);
+}
+
+/// A container that counts as fast as it can until it is told to stop.
+const COUNT: &str = r#"
+    trap 'stop=1' TERM
+    i=0
+    until [ "$stop" ]; do echo "line number $i"; i=$((i + 1)); done
+    printf 'the end'
+    echo "$i lines" >&2
+"#;
+
+fn counting(image: leasehold::containerd::Image) -> CreateRequest {
+    let id = support::unique("c");
+    let spec = serde_json::json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": { "uid": 0, "gid": 0 }, "args": ["sh", "-c", COUNT], "env": ["PATH=/bin"], "cwd": "/",
+        },
+        "root": { "path": "rootfs" },
+        "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
+        "linux": {
+            "cgroupsPath": format!("/{id}"),
+            "namespaces": [{ "type": "pid" }, { "type": "mount" }],
+        },
+    });
+    CreateRequest {
+        id,
+        labels: BTreeMap::new(),
+        image,
+        spec: serde_json::from_value(spec).expect("a valid spec"),
+        pod_uid: support::unique("pod"),
+        systemd_cgroup: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_container_s_log_has_no_gap_across_twenty_agents_and_log_processes() {
+    let Some(containerd) = support::Containerd::start() else { return };
+    let runtime = Runtime::new(&containerd.address(), containerd.namespace()).expect("a valid namespace");
+    let archive = containerd.scratch("images").join("busybox.tar");
+    support::TestImage::busybox("docker.io/library/busybox:1").write_oci_archive(&archive);
+    let image = runtime.import(&archive, None, &|_| ()).await.expect("imported").remove(0);
+    let mut events = runtime.events();
+
+    let node = Node::new();
+    let mut client = node.client().await;
+    let request = counting(image);
+    let mut wanted = node.wanted(&request.id);
+    wanted.rotation.max_files = 1_000;
+    let fifos = client.open(wanted.clone()).await.expect("opens");
+    let stdio = Stdio { stdin: None, stdout: Some(fifos.stdout), stderr: fifos.stderr, terminal: false };
+    let created = runtime.create(&request).await.expect("created");
+    runtime.start(&created, &stdio, clock::wall()).await.expect("started");
+    for round in 0..20 {
+        let length = fs::metadata(&wanted.log).expect("there").len();
+        while fs::metadata(&wanted.log).expect("there").len() == length {
+            tokio::task::yield_now().await;
+        }
+        if round % 2 == 0 {
+            node.kill();
+        }
+        client = node.client().await;
+    }
+
+    runtime.kill(&request.id, Signal::SIGTERM as i32, false).await.expect("running");
+    let exited = |event: &RuntimeEvent| matches!(event, RuntimeEvent::Exited(exit) if exit.id == request.id);
+    while !exited(&events.next().await.expect("the stream lasts")) {}
+    runtime.remove(&request.id).await.expect("removed");
+    client.close(&request.id).await.expect("closes").expect("it was open");
+    client.stop().await.expect("stops");
+    node.gone().await;
+    let outputs = outputs(&text(&wanted.log));
+    let stderr = String::from_utf8(outputs[&Stream::Stderr].clone()).expect("text");
+    let lines = stderr.strip_suffix(" lines\n").and_then(|count| count.parse().ok()).expect("a number");
+    let stdout = outputs[&Stream::Stdout].strip_suffix(b"the end").expect("the last output is there");
+    assert_counts_without_gap(stdout, lines);
+    assert!(lines > 1_000, "{lines}");
 }
 
 #[tokio::test]

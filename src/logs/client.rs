@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::control::{Counts, Entry, MAX_MESSAGE_BYTES, Open, Reply, Request};
 use super::files::absent_is_fine;
-use super::writer::{READY, directory, socket};
+use super::writer::{READY, diary, directory, socket};
 use super::{Rotation, pipe};
 
 /// How long a log process may take to say that it is there, and to answer one request.
@@ -26,6 +26,9 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 
 /// Longest such wait.
 const MAX_DELAY: Duration = Duration::from_secs(30);
+
+/// Tries to reach a log process that should be there.
+const TRIES: u32 = 20;
 
 /// Requests waiting for their turn.
 const QUEUE: usize = 64;
@@ -283,24 +286,28 @@ impl Connection {
         self.held.insert(id.to_owned(), fifos.paths().filter_map(|path| pipe::open(path).ok()).collect());
     }
 
-    /// Connects, starting the process if need be.
+    /// Connects, starting the process if need be. One that ends, or is not quite there, is tried again.
     async fn connect(&mut self) -> Result<(), String> {
-        let path = socket(&self.runtime_dir);
-        let stream = match UnixStream::connect(&path).await {
-            Ok(stream) => stream,
-            Err(_) => match &self.launch {
-                Launch::Detached { program } => {
-                    start(program, &self.runtime_dir).await?;
-                    UnixStream::connect(&path)
-                        .await
-                        .map_err(|error| format!("{}: {error}", path.display()))?
-                }
-                Launch::External => appear(&path).await?,
-            },
-        };
-        let mut stream = BufReader::new(stream);
-        let list = timeout(PATIENCE, exchange(&mut stream, &Request::List)).await;
-        let list = list.map_err(|_| format!("no answer within {PATIENCE:?}"))?.map_err(|e| e.to_string())?;
+        let mut why = String::new();
+        for _ in 0..TRIES {
+            match self.find_or_start().await {
+                Ok(mut stream) => match timeout(PATIENCE, exchange(&mut stream, &Request::List)).await {
+                    Ok(Ok(reply)) => {
+                        self.adopt(stream, &reply);
+                        return Ok(());
+                    }
+                    Ok(Err(error)) => why = error.to_string(),
+                    Err(_) => return Err(format!("no answer within {PATIENCE:?}")),
+                },
+                Err(Absence::Unreachable(error)) => why = error,
+                Err(Absence::Unstartable(error)) => return Err(error),
+            }
+            sleep(FIRST_DELAY).await;
+        }
+        Err(why)
+    }
+
+    fn adopt(&mut self, stream: BufReader<UnixStream>, list: &Reply) {
         if let Reply::List(entries) = list {
             for entry in entries {
                 self.hold(&entry.id);
@@ -308,8 +315,31 @@ impl Connection {
         }
         self.stream = Some(stream);
         self.stopped = false;
-        Ok(())
     }
+
+    async fn find_or_start(&self) -> Result<BufReader<UnixStream>, Absence> {
+        let path = socket(&self.runtime_dir);
+        let unreachable = |error| Absence::Unreachable(format!("{}: {error}", path.display()));
+        if let Ok(stream) = UnixStream::connect(&path).await {
+            return Ok(BufReader::new(stream));
+        }
+        match &self.launch {
+            Launch::Detached { program } => {
+                start(program, &self.runtime_dir).await.map_err(Absence::Unstartable)?;
+                // Another client may have started it, and it may not listen yet.
+                UnixStream::connect(&path).await.map(BufReader::new).map_err(unreachable)
+            }
+            Launch::External => appear(&path).await.map(BufReader::new).map_err(Absence::Unstartable),
+        }
+    }
+}
+
+/// Why there is no log process to speak to.
+enum Absence {
+    /// It should be there.
+    Unreachable(String),
+    /// It cannot be started.
+    Unstartable(String),
 }
 
 /// Ends when the other side has; never without a connection. Nothing is ever said on it unasked.
@@ -354,10 +384,9 @@ async fn start(program: &Path, runtime_dir: &Path) -> Result<(), String> {
     let status = launcher.wait().await.map_err(failed)?;
     heard.map_err(|_| format!("it did not say that it is ready within {PATIENCE:?}"))?.map_err(failed)?;
     if said.trim_end() == READY {
-        Ok(())
-    } else {
-        Err(format!("it could not be started ({status}); see its log"))
+        return Ok(());
     }
+    Err(format!("it could not be started ({status}); see {}", diary(runtime_dir).display()))
 }
 
 /// Waits for a log process that somebody else starts.

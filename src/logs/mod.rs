@@ -13,6 +13,7 @@
 //! | `control.sock` | requests, one JSON object a line ([`control`]) |
 //! | `open/<id>.json` | one file per open log: the log process's memory across its own restarts |
 //! | `fifo/<id>.stdout`, `fifo/<id>.stderr` | the FIFOs, made by the client |
+//! | `log-writer.log` | what the log process says about itself, unless systemd runs it |
 //! | `batch`, `spool` | the journal: the one batch that is on its way from a FIFO to a log file |
 //!
 //! Reading ([`read`]) knows nothing of the log process: it follows the files.

@@ -35,6 +35,9 @@ const MAX_CONNECTIONS: usize = 16;
 /// Events taken from the kernel in one call.
 const EVENTS: usize = 64;
 
+/// A longer diary is begun anew when the log process is started.
+const MAX_DIARY_BYTES: u64 = 256 * 1024;
+
 /// What the log process says on its standard output, once, when it can be reached: by itself, or because another one
 /// of this runtime directory is there already.
 pub const READY: &str = "ready";
@@ -67,19 +70,35 @@ pub fn socket(runtime_dir: &Path) -> PathBuf {
     directory(runtime_dir).join("control.sock")
 }
 
+/// Where a detached log process writes what it has to say about itself.
+pub fn diary(runtime_dir: &Path) -> PathBuf {
+    directory(runtime_dir).join("log-writer.log")
+}
+
 /// Starts the log process as nobody's child, in a session of its own, and returns. It inherits standard output, on
-/// which it will say [`READY`], and standard error.
+/// which it will say [`READY`]. Its standard error goes to its [`diary`]: it shall hold no pipe of whoever
+/// started us.
 pub fn detach(program: &Path, runtime_dir: &Path) -> io::Result<()> {
     // Already a leader (started by hand from a shell): being in that session is as good as it gets.
     let _ = nix::unistd::setsid();
+    make_private_dir(&directory(runtime_dir))?;
+    let diary = File::options().append(true).create(true).mode(0o600).open(diary(runtime_dir))?;
+    if diary.metadata()?.len() > MAX_DIARY_BYTES {
+        diary.set_len(0)?;
+    }
     Command::new(program)
         .arg("log-writer")
         .arg("--runtime-dir")
         .arg(runtime_dir)
         .current_dir("/")
         .stdin(Stdio::null())
+        .stderr(diary)
         .spawn()
         .map(drop)
+}
+
+fn make_private_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Runs the log process of a runtime directory until it is told to stop. Returns at once where another one runs.
@@ -88,7 +107,7 @@ pub fn run(runtime_dir: &Path, clock: Clock) -> Result<(), Error> {
     raise_file_limit();
     let dir = directory(runtime_dir);
     for made in [dir.clone(), dir.join("open"), dir.join("fifo")] {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&made).map_err(failed("making", &made))?;
+        make_private_dir(&made).map_err(failed("making", &made))?;
     }
     let Some(_lock) = lock(&dir.join("lock"))? else {
         say_ready();

@@ -277,8 +277,7 @@ pub enum Effect {
     },
     /// Remove volumes, network, namespaces, cgroup and directories (idempotent). → `SandboxGone | SandboxStuck`
     RemoveSandbox,
-    /// Write this status to the coordinator when it can be reached, the newest wins. The first one after the agent's
-    /// restart may say nothing new: whether an earlier one arrived is not known here.
+    /// Write this status to the coordinator when it can be reached, the newest wins.
     WriteStatus(Box<PodStatus>),
     /// Record an Event about the Pod.
     Record {

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::container::{host_ports, requests_from_limits};
 use super::pod_level::pod_level_resources;
 use super::pod_spec::pod_spec;
-use super::{field, fill, items, spell};
+use super::qos::qos_class;
+use super::{field, field_or_new, fill, items, spell};
 
 /// Seconds for which a Pod stays on a node that is not ready or not reachable, unless it says otherwise.
 const UNREADY_SECONDS: i64 = 300;
@@ -26,7 +27,7 @@ pub fn pod(object: &mut Value) {
         admit(spec);
         pod_spec(spec);
     }
-    mirror_ip(root);
+    status(root);
 }
 
 fn containers(spec: &mut Map<String, Value>) {
@@ -69,8 +70,13 @@ fn tolerates(spec: &mut Map<String, Value>, taint: &str) -> bool {
     items(spec, "tolerations").any(|it| says(it, "key", taint) && says(it, "effect", "NoExecute"))
 }
 
-fn mirror_ip(root: &mut Map<String, Value>) {
-    let Some(status) = field(root, "status") else { return };
+fn status(root: &mut Map<String, Value>) {
+    let class = root.get("spec").map(qos_class);
+    let Some(status) = field_or_new(root, "status") else { return };
+    fill(status, "phase", "Pending");
+    if let Some(class) = class {
+        fill(status, "qosClass", class);
+    }
     // The old and the new field of one fact: the first of the list is the single one.
     if let Some(ip) = status.get("podIP").filter(|ip| **ip != "").cloned()
         && status.get("podIPs").and_then(|ips| ips.get(0)).is_none_or(|first| first["ip"] != ip)
