@@ -97,6 +97,9 @@ impl Trees {
             }
             dir.push(part);
             make_dir(&dir)?;
+            if self.v1.get("cpuset").is_some_and(|cpuset| cpuset == tree) {
+                inherit_cpuset(&dir)?;
+            }
         }
         Ok(())
     }
@@ -200,10 +203,9 @@ fn is_v2(root: &Path) -> bool {
 
 fn make_dir(dir: &Path) -> Result<(), CgroupError> {
     match fs::create_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => made.map_err(step("make", dir))?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map_err(step("make", dir)),
     }
-    inherit_cpuset(dir)
 }
 
 /// In a v1 cpuset no process can start before the set has CPUs and memory nodes.
@@ -211,10 +213,8 @@ fn inherit_cpuset(dir: &Path) -> Result<(), CgroupError> {
     for name in ["cpuset.cpus", "cpuset.mems"] {
         let (file, above) = (dir.join(name), dir.parent().unwrap_or(dir).join(name));
         let unset = fs::read_to_string(&file).is_ok_and(|text| text.trim().is_empty());
-        // The root of a v2 tree has no such file: there empty means all.
-        if let (true, Ok(inherited)) = (unset, fs::read_to_string(&above))
-            && !inherited.trim().is_empty()
-        {
+        if unset {
+            let inherited = fs::read_to_string(&above).map_err(step("read", &above))?;
             fs::write(&file, inherited.trim()).map_err(step("write", &file))?;
         }
     }

@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
@@ -24,7 +24,7 @@ use crate::network::hosts;
 use crate::network::namespaces::{self, Kind, PinError, Pinned, Wanted};
 use crate::network::resolver::{ClusterDns, Resolver, resolver};
 use crate::network::sysctl::Sysctl;
-use crate::volumes::mounts;
+use crate::volumes::{ContainerMount, Propagation, mounts};
 
 /// Size of a Pod's `/dev/shm`, as with every container runtime.
 const SHM_OPTIONS: &str = "mode=1777,size=65536k";
@@ -82,6 +82,30 @@ pub struct Sandbox {
     pub shm: PathBuf,
     /// Event reason and message, for things that work otherwise than the Pod asks.
     pub warnings: Vec<(&'static str, String)>,
+}
+
+impl Sandbox {
+    /// What every container of the Pod finds besides its volumes: the Pod's names and its `/dev/shm`. Where the
+    /// container mounts something of its own, that counts.
+    pub fn container_mounts(&self, container: &Container) -> Vec<ContainerMount> {
+        let own = container.volume_mounts.iter().flatten();
+        let taken: BTreeSet<PathBuf> = own.map(|mount| Path::new("/").join(&mount.mount_path)).collect();
+        let context = container.security_context.as_ref();
+        let fixed = context.and_then(|context| context.read_only_root_filesystem).unwrap_or(false);
+        let parts = [
+            (&self.hosts, "/etc/hosts", fixed),
+            (&self.host_name_file, "/etc/hostname", fixed),
+            (&self.resolv_conf, "/etc/resolv.conf", fixed),
+            (&self.shm, "/dev/shm", false),
+        ];
+        let mounts = parts.into_iter().map(|(source, destination, read_only)| ContainerMount {
+            source: source.clone(),
+            destination: PathBuf::from(destination),
+            read_only,
+            propagation: Propagation::Private,
+        });
+        mounts.filter(|mount| !taken.contains(&mount.destination)).collect()
+    }
 }
 
 /// Why a sandbox could not be made or removed.

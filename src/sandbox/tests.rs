@@ -142,3 +142,14 @@ async fn a_uid_that_would_leave_its_directory_is_refused() {
         assert!(matches!(error, SandboxError::Uid(_)), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_containers_own_mounts_count_more_than_the_pods() {
+    let bed = Bed::new("mounts", json!({"hostNetwork": true, "hostIPC": true}));
+    let made = bed.make().await.unwrap();
+    let container = json!({"name": "c", "securityContext": {"readOnlyRootFilesystem": true},
+        "volumeMounts": [{"name": "v", "mountPath": "/etc/hosts/"}]});
+    let mounts = made.container_mounts(&serde_json::from_value(container).unwrap());
+    let listed: Vec<_> = mounts.iter().map(|m| (m.destination.to_str().unwrap(), m.read_only)).collect();
+    assert_eq!(listed, [("/etc/hostname", true), ("/etc/resolv.conf", true), ("/dev/shm", false)]);
+}

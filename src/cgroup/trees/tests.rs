@@ -27,6 +27,7 @@ impl Own {
         self.children.push(child);
         for dir in self.dirs() {
             make_dir(&dir.join(below)).unwrap();
+            inherit_cpuset(&dir.join(below)).unwrap();
             fs::write(dir.join(below).join("cgroup.procs"), pid.to_string()).unwrap();
         }
         pid

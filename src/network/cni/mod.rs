@@ -298,12 +298,15 @@ fn read_record(path: &Path) -> Result<Option<Record>, CniError> {
     }
 }
 
-/// Replaces the record whole: a crash leaves the old one or the new one.
+/// Replaces the record whole: a crash or a power loss leaves the old one or the new one.
 fn write_record(path: &Path, record: &Record) -> Result<(), CniError> {
     let failed = |source| CniError::Record { file: path.to_owned(), source };
     let bytes = serde_json::to_vec(record).map_err(|e| failed(io::Error::other(e)))?;
     let new = path.with_extension("new");
-    fs::write(&new, bytes).and_then(|()| fs::rename(&new, path)).map_err(failed)
+    fs::File::create(&new)
+        .and_then(|mut file| io::Write::write_all(&mut file, &bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&new, path))
+        .map_err(failed)
 }
 
 #[cfg(test)]
