@@ -13,6 +13,7 @@ pub mod openapi;
 pub mod patch;
 pub mod pod_resources;
 pub mod quantity;
+pub mod readiness;
 pub mod selectors;
 pub mod status;
 pub mod tables;

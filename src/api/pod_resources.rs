@@ -51,7 +51,11 @@ pub fn container_limits(container: &Container) -> Resources {
 
 /// What the Pod asks for: the most that is asked for at any time of its life, with its overhead.
 pub fn requests(pod: &Pod) -> Resources {
-    let Some(spec) = &pod.spec else { return Resources::new() };
+    pod.spec.as_ref().map(spec_requests).unwrap_or_default()
+}
+
+/// What a Pod of this spec, with its defaults, asks for.
+pub fn spec_requests(spec: &PodSpec) -> Resources {
     let mut total = aggregate(spec, container_requests);
     total.extend(pod_level(spec, |resources| resources.requests.as_ref()));
     add(&mut total, &read(spec.overhead.as_ref()));

@@ -77,7 +77,7 @@ pub fn page_bytes(resource: &str) -> Option<u64> {
 }
 
 /// A page size as the kernel names its files, e.g. `2MB`, `1GB`.
-pub(super) fn page_name(bytes: u64) -> String {
+pub fn page_name(bytes: u64) -> String {
     [(1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")]
         .iter()
         .find(|(unit, _)| bytes >= *unit)

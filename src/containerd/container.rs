@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use containerd_client::services::v1::container::Runtime as ContainerRuntime;
-use containerd_client::services::v1::snapshots::{PrepareSnapshotRequest, RemoveSnapshotRequest};
+use containerd_client::services::v1::snapshots::PrepareSnapshotRequest;
 use containerd_client::services::v1::{
     Container, CreateContainerRequest, CreateTaskRequest, DeleteContainerRequest, DeleteTaskRequest,
     KillRequest, ListContainersRequest, ListTasksRequest, StartRequest, UpdateContainerRequest, WaitRequest,
@@ -202,9 +202,7 @@ impl Runtime {
     pub async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
         self.delete_task(id).await?;
         self.delete_record(id).await?;
-        let request = RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.into(), key: id.into() };
-        let answer = self.connection().snapshots().remove(self.connection().request(request)).await;
-        absent_is_fine(answer.map(drop).map_err(RuntimeError::from))
+        self.remove_snapshot(id).await
     }
 
     /// Most tasks have exited when they are removed: so first try, then kill.

@@ -22,6 +22,9 @@ mod error;
 mod events;
 mod exec;
 mod images;
+mod leftovers;
+mod owner;
+pub mod spec;
 
 pub use connection::InvalidNamespace;
 pub use container::{CreateRequest, Created, Listed, State, Stdio};

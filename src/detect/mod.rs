@@ -3,14 +3,26 @@
 //! One file per probe; a probe returns facts and labels, never errors: what cannot be read is not there, and a warning
 //! says so where that is odd.
 
+mod cpu;
+mod gpu;
+mod kernel;
 mod machine;
+mod memory;
+mod network;
+mod pci;
+mod storage;
+mod system;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use gpu::{Gpu, Vendor};
 pub use machine::Machine;
+pub use pci::Device;
+
+use crate::api::names;
 
 /// What a node is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -19,21 +31,65 @@ pub struct Facts {
     pub machine: Machine,
     /// Labels for the Node, by full key.
     pub labels: BTreeMap<String, String>,
+    /// GPUs, whether a driver is loaded or not, in PCI order.
+    pub gpus: Vec<Gpu>,
+    /// All PCI functions, in order of address.
+    pub pci: Vec<Device>,
     /// What could not be read, though it should have been.
     pub warnings: Vec<String>,
 }
 
+/// Prefix of the labels whose names are those of Node Feature Discovery.
+const FEATURE: &str = "feature.node.kubernetes.io";
+
 /// Reads all facts below `sysroot` (`/` for this machine).
 pub fn read(sysroot: &Path) -> Facts {
     let root = Root(sysroot.to_owned());
-    let mut facts = Facts { machine: machine::read(&root), ..Facts::default() };
-    for (key, value) in
-        [("kubernetes.io/os", "linux"), ("kubernetes.io/arch", &facts.machine.architecture.clone())]
-    {
-        facts.labels.insert(key.into(), value.into());
-        facts.labels.insert(format!("beta.{key}"), value.into());
+    let machine = machine::read(&root);
+    let (pci, warnings) = pci::devices(&root);
+    let mut labels = well_known(&machine);
+    let features = [
+        cpu::features(&root),
+        kernel::features(&root),
+        memory::features(&root),
+        network::features(&root),
+        storage::features(&root),
+        system::features(&root),
+        pci::features(&pci),
+    ];
+    for (name, value) in features.into_iter().flatten() {
+        labels.insert(format!("{FEATURE}/{name}"), value);
     }
-    facts
+    let gpus = gpu::find(&root, &pci);
+    labels.extend(gpu::labels(&root, &gpus));
+    labels.retain(|_, value| names::label_value(value).is_empty());
+    Facts { machine, labels, gpus, pci, warnings }
+}
+
+fn well_known(machine: &Machine) -> BTreeMap<String, String> {
+    let pairs = [("kubernetes.io/os", "linux"), ("kubernetes.io/arch", machine.architecture.as_str())];
+    let both =
+        pairs.into_iter().flat_map(|(key, value)| [(key.to_owned(), value), (format!("beta.{key}"), value)]);
+    both.map(|(key, value)| (key, value.to_owned())).collect()
+}
+
+/// A label of Node Feature Discovery without its prefix, and its value.
+type Feature = (String, String);
+
+fn yes(name: &str) -> Feature {
+    (name.to_owned(), "true".to_owned())
+}
+
+fn truth(name: &str, value: bool) -> Feature {
+    (name.to_owned(), value.to_string())
+}
+
+/// `text` as a label value: characters that may not be there become `_`, and the ends are trimmed.
+fn label_value(text: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let replaced: String = text.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
+    let cut = replaced.get(..63).unwrap_or(&replaced);
+    cut.trim_matches(['-', '_', '.']).to_owned()
 }
 
 /// A root folder; paths below it are given absolute.
@@ -57,6 +113,16 @@ impl Root {
             Some(hex) => u64::from_str_radix(hex, 16).ok(),
             None => text.parse().ok(),
         }
+    }
+
+    fn exists(&self, absolute: &str) -> bool {
+        self.path(absolute).exists()
+    }
+
+    /// Last part of what a link points to.
+    fn link_name(&self, absolute: &str) -> Option<String> {
+        let target = std::fs::read_link(self.path(absolute)).ok()?;
+        Some(target.file_name()?.to_str()?.to_owned())
     }
 
     /// Names of a folder's entries, sorted.

@@ -92,6 +92,9 @@ async fn remove_containers(flags: &Reset, uids: &mut BTreeSet<String>, failures:
             }
         }
     }
+    if let Err(error) = runtime.remove_leftovers().await {
+        failures.push(format!("leftovers in containerd: {error}"));
+    }
 }
 
 async fn remove_sandboxes(

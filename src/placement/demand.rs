@@ -1,16 +1,11 @@
-//! What a Pod takes of a node: resources by upstream's rule, one Pod, host ports.
+//! What a Pod takes of a node: resources, one Pod, host ports.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 
+use crate::api::pod_resources::{self, Resources};
 use crate::api::quantity::Quantity;
-use crate::placement::Reason;
-
-/// Amounts by resource name.
-pub(super) type Amounts = BTreeMap<String, Quantity>;
 
 /// A port of the host that a container asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,24 +41,14 @@ impl fmt::Display for HostPort {
 /// What a Pod takes of a node while it is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    pub(super) resources: Amounts,
+    pub(super) resources: Resources,
     pub(super) ports: Vec<HostPort>,
 }
 
 impl Demand {
-    /// What a Pod of this spec takes:
-    /// the sum of its containers and sidecars, or what the hungriest init container takes together with the sidecars
-    /// started before it, whichever is more, resource by resource; amounts of the Pod itself (cpu, memory, huge
-    /// pages) stand instead of those sums; the overhead comes on top.
-    pub fn of(spec: &PodSpec) -> Result<Self, Reason> {
-        let mut resources = containers(spec)?;
-        for (name, amount) in requests(spec.resources.as_ref())? {
-            if name == "cpu" || name == "memory" || name.starts_with("hugepages-") {
-                resources.insert(name, amount);
-            }
-        }
-        add(&mut resources, &amounts(spec.overhead.as_ref())?);
-        Ok(Self { resources, ports: host_ports(spec) })
+    /// What a Pod of this spec, with its defaults, takes.
+    pub fn of(spec: &PodSpec) -> Self {
+        Self { resources: pod_resources::spec_requests(spec), ports: host_ports(spec) }
     }
 
     /// What it takes of one resource.
@@ -72,61 +57,8 @@ impl Demand {
     }
 }
 
-fn containers(spec: &PodSpec) -> Result<Amounts, Reason> {
-    let mut sum = Amounts::new();
-    for container in &spec.containers {
-        add(&mut sum, &requests(container.resources.as_ref())?);
-    }
-    let mut sidecars = Amounts::new();
-    let mut peak = Amounts::new();
-    for container in spec.init_containers.iter().flatten() {
-        let own = requests(container.resources.as_ref())?;
-        if is_sidecar(container) {
-            add(&mut sum, &own);
-            add(&mut sidecars, &own);
-            raise(&mut peak, &sidecars);
-        } else {
-            let mut during = sidecars.clone();
-            add(&mut during, &own);
-            raise(&mut peak, &during);
-        }
-    }
-    raise(&mut sum, &peak);
-    Ok(sum)
-}
-
 fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
-}
-
-/// The requests, and the limit where only that is given: the API fills it in for Pods, but not for templates.
-fn requests(resources: Option<&ResourceRequirements>) -> Result<Amounts, Reason> {
-    let Some(resources) = resources else { return Ok(Amounts::new()) };
-    let mut found = amounts(resources.limits.as_ref())?;
-    found.extend(amounts(resources.requests.as_ref())?);
-    Ok(found)
-}
-
-pub(super) fn amounts(texts: Option<&BTreeMap<String, Text>>) -> Result<Amounts, Reason> {
-    let read = |(name, Text(text)): (&String, &Text)| match Quantity::parse(text) {
-        Ok(amount) => Ok((name.clone(), amount)),
-        Err(_) => Err(Reason::UnreadableQuantity { resource: name.clone(), text: text.clone() }),
-    };
-    texts.into_iter().flatten().map(read).collect()
-}
-
-pub(super) fn add(sum: &mut Amounts, more: &Amounts) {
-    for (name, amount) in more {
-        let sum = sum.entry(name.clone()).or_insert(Quantity::ZERO);
-        *sum = *sum + *amount;
-    }
-}
-
-fn raise(most: &mut Amounts, other: &Amounts) {
-    for (name, amount) in other {
-        let most = most.entry(name.clone()).or_insert(Quantity::ZERO);
-        *most = (*most).max(*amount);
-    }
 }
 
 /// Host ports of all containers that run beside each other. On the host's network every port is one of the host.

@@ -30,10 +30,7 @@ pub const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
 /// Everything that keeps a Pod off a node. Empty: it may run there.
 pub fn eligibility(spec: &PodSpec, node: &Node, room: &Room) -> Vec<Reason> {
     let mut reasons = mismatches(spec, node);
-    match Demand::of(spec) {
-        Ok(demand) => reasons.extend(room.lacks(&demand, None)),
-        Err(reason) => reasons.push(reason),
-    }
+    reasons.extend(room.lacks(&Demand::of(spec), None));
     reasons
 }
 

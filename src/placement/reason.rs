@@ -48,13 +48,6 @@ pub enum Reason {
     },
     /// A host port is taken.
     HostPort(HostPort),
-    /// The Pod asks for an amount that is no quantity.
-    UnreadableQuantity {
-        /// The resource.
-        resource: String,
-        /// What stands there.
-        text: String,
-    },
 }
 
 impl fmt::Display for Reason {
@@ -69,14 +62,22 @@ impl fmt::Display for Reason {
             Self::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),
             Self::TooManyPods { .. } => f.write_str("Too many pods"),
             Self::HostPort(_) => f.write_str("node(s) didn't have free ports for the requested pod ports"),
-            Self::UnreadableQuantity { resource, text } => {
-                write!(f, "the amount {text:?} of {resource} is no quantity")
-            }
         }
     }
 }
 
 impl Reason {
+    /// Whether it passes when the node has more left.
+    pub fn is_about_room(&self) -> bool {
+        match self {
+            Self::Insufficient { .. } | Self::TooManyPods { .. } | Self::HostPort(_) => true,
+            Self::NodeName { .. }
+            | Self::Unschedulable
+            | Self::UntoleratedTaint { .. }
+            | Self::NodeAffinity { .. } => false,
+        }
+    }
+
     /// What it is about in this case, for `explain`.
     pub fn detail(&self) -> String {
         match self {
@@ -94,7 +95,6 @@ impl Reason {
             }
             Self::TooManyPods { allocatable } => format!("the node hosts {allocatable} Pods, its limit"),
             Self::HostPort(port) => format!("host port {port} is taken"),
-            Self::UnreadableQuantity { .. } => self.to_string(),
         }
     }
 }

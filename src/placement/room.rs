@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Node;
 
+use crate::api::pod_resources::{self, Resources};
 use crate::api::quantity::Quantity;
-use crate::placement::demand::{Amounts, add, amounts};
 use crate::placement::{Demand, Reason};
 
 const PODS: &str = "pods";
@@ -13,18 +13,17 @@ const PODS: &str = "pods";
 /// The room on one node. Every Pod in it is counted once, by the key it was bound with (its UID).
 #[derive(Clone, Debug, Default)]
 pub struct Room {
-    allocatable: Amounts,
+    allocatable: Resources,
     bound: BTreeMap<String, Demand>,
-    used: Amounts,
+    used: Resources,
 }
 
 impl Room {
     /// Takes what the node has to give from its status; a resource whose amount cannot be read is not there.
     /// Returns whether anything changed.
     pub fn set_allocatable(&mut self, node: &Node) -> bool {
-        let given = node.status.as_ref().and_then(|status| status.allocatable.clone()).unwrap_or_default();
-        let read = |(name, text)| amounts(Some(&BTreeMap::from([(name, text)]))).ok();
-        let allocatable: Amounts = given.into_iter().filter_map(read).flatten().collect();
+        let given = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+        let allocatable = pod_resources::read(given);
         let changed = self.allocatable != allocatable;
         self.allocatable = allocatable;
         changed
@@ -33,7 +32,10 @@ impl Room {
     /// Counts a Pod; in place of what it took before, if it was counted.
     pub fn bind(&mut self, pod: &str, demand: Demand) {
         self.release(pod);
-        add(&mut self.used, &demand.resources);
+        for (name, amount) in &demand.resources {
+            let used = self.used.entry(name.clone()).or_insert(Quantity::ZERO);
+            *used = *used + *amount;
+        }
         self.bound.insert(pod.to_owned(), demand);
     }
 

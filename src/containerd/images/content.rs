@@ -14,9 +14,10 @@ use prost_types::FieldMask;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::OWNER;
 use super::layout::{DOCUMENT_BYTES_MAX, Descriptor};
 use crate::containerd::error::absent_is_fine;
-use crate::containerd::{Runtime, RuntimeError};
+use crate::containerd::{Runtime, RuntimeError, owner};
 
 /// Largest piece written at once; containerd takes messages of 16 MiB.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -48,8 +49,8 @@ impl<E> From<Status> for WriteError<E> {
 impl Runtime {
     /// Takes the lease `id`, or joins it when it is there.
     pub(super) async fn lease(&self, id: &str) -> Result<ImageLease, RuntimeError> {
-        let request =
-            self.connection().request(CreateRequest { id: id.to_owned(), ..CreateRequest::default() });
+        let labels = [(OWNER.to_owned(), owner::this())].into();
+        let request = self.connection().request(CreateRequest { id: id.to_owned(), labels });
         match self.leases().create(request).await.map_err(RuntimeError::from) {
             Ok(_) | Err(RuntimeError::AlreadyExists(_)) => {}
             Err(error) => return Err(error),

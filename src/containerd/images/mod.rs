@@ -8,8 +8,10 @@ use containerd_client::services::v1::{
 };
 
 use super::error::absent_is_fine;
+use super::spec::Accounts;
 use super::{Runtime, RuntimeError};
 
+mod accounts;
 mod archive;
 mod content;
 mod import;
@@ -18,6 +20,8 @@ mod layout;
 mod pull;
 mod reference;
 mod unpack;
+
+pub(super) use unpack::UNPACK_PREFIX;
 
 pub use import::ImportError;
 pub use layout::ImageConfig;
@@ -28,6 +32,9 @@ use layout::{ConfigFile, Document, Manifest, Platform, chain_ids, choose};
 
 /// Begins the names of this program's leases.
 pub(super) const LEASE_PREFIX: &str = "leasehold-image-";
+
+/// Label of a lease with the process that took it.
+pub(super) const OWNER: &str = "leasehold.dev/owner";
 
 /// Images whose documents are kept in memory; they never change, so only room bounds them.
 const IMAGES_REMEMBERED_MAX: usize = 512;
@@ -97,6 +104,7 @@ pub enum Progress {
 #[derive(Default)]
 pub(super) struct Memory {
     images: Mutex<BTreeMap<String, Image>>,
+    accounts: Mutex<BTreeMap<String, Arc<Accounts>>>,
     pulls: pull::Pulls,
 }
 
@@ -111,6 +119,18 @@ impl Memory {
             images.pop_first();
         }
         images.insert(image.digest.clone(), image.clone());
+    }
+
+    fn accounts(&self, chain_id: &str) -> Option<Arc<Accounts>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).get(chain_id).cloned()
+    }
+
+    fn know_accounts(&self, chain_id: &str, accounts: Accounts) -> Arc<Accounts> {
+        let mut known = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= IMAGES_REMEMBERED_MAX {
+            known.pop_first();
+        }
+        known.entry(chain_id.to_owned()).or_insert_with(|| Arc::new(accounts)).clone()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the node's loop and its tasks work with.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Node;
@@ -15,7 +16,7 @@ use super::open_logs::OpenLogs;
 use super::registrar::Registrar;
 use super::sources::Sources;
 use crate::agent::pod::Host;
-use crate::containerd::Runtime;
+use crate::containerd::{Runtime, spec};
 use crate::driver::recorder::Recorder;
 use crate::logs;
 use crate::sandbox::{Ground, Sandbox};
@@ -36,12 +37,18 @@ pub(super) struct Hands {
     /// Tasks that make or remove containers; containerd's list waits for them.
     pub(super) container_tasks: TaskTracker,
     pub(super) registrar: Registrar,
+    /// What the machine lets containers have.
+    pub(super) host_machine: spec::Host,
     pub(super) boot_id: String,
     /// The machine has been booted since the disk was written.
     pub(super) rebooted: bool,
+    /// Boots since the coordinator was last heard, this one included.
+    pub(super) boots_alone: u32,
     /// The node's object as last known, for allocatable and labels.
     node: Mutex<Option<Arc<Node>>>,
     sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
+    /// By Pod UID: the process whose PID namespace its containers share.
+    process_leaders: Mutex<BTreeMap<String, u32>>,
 }
 
 impl std::fmt::Debug for Hands {
@@ -62,8 +69,12 @@ pub(super) struct Parts {
     pub(super) cluster: Cluster,
     pub(super) sources: Sources,
     pub(super) registrar: Registrar,
+    /// What the machine lets containers have.
+    pub(super) host_machine: spec::Host,
     pub(super) boot_id: String,
     pub(super) rebooted: bool,
+    /// Boots since the coordinator was last heard, this one included.
+    pub(super) boots_alone: u32,
 }
 
 impl Hands {
@@ -79,8 +90,10 @@ impl Hands {
             cluster,
             sources,
             registrar,
+            host_machine,
             boot_id,
             rebooted,
+            boots_alone,
         } = parts;
         Self {
             config,
@@ -96,10 +109,13 @@ impl Hands {
             open_logs: OpenLogs::default(),
             container_tasks: TaskTracker::new(),
             registrar,
+            host_machine,
             boot_id,
             rebooted,
+            boots_alone,
             node: Mutex::new(None),
             sandboxes: Mutex::new(BTreeMap::new()),
+            process_leaders: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -146,6 +162,20 @@ impl Hands {
 
     pub(super) fn forget_sandbox(&self, uid: &str) {
         locked(&self.sandboxes).remove(uid);
+        locked(&self.process_leaders).remove(uid);
+    }
+
+    /// The first of the Pod's containers to run leads its shared PID namespace.
+    pub(super) fn lead_processes(&self, uid: &str, pid: u32) {
+        let mut leaders = locked(&self.process_leaders);
+        let led = leaders.get(uid).is_some_and(|leader| Path::new(&format!("/proc/{leader}")).exists());
+        if !led {
+            leaders.insert(uid.to_owned(), pid);
+        }
+    }
+
+    pub(super) fn leader_of_processes(&self, uid: &str) -> Option<u32> {
+        locked(&self.process_leaders).get(uid).copied()
     }
 }
 

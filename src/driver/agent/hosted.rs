@@ -54,6 +54,8 @@ pub(super) struct Hosted {
     pub(super) writing: Option<Write>,
     /// The node wants its object deleted.
     pub(super) delete_due: bool,
+    /// Its owners changed and the coordinator does not know.
+    pub(super) owners_due: bool,
     /// Nothing of it is left on the node.
     pub(super) finished: bool,
     /// Events that wait until the object has a UID.
@@ -67,6 +69,8 @@ pub(super) enum Write {
     Create,
     /// Its status.
     Status(Box<PodStatus>),
+    /// Its owner references.
+    Owners,
     /// Deleting it, gracefully.
     Delete,
     /// Removing it for good.
@@ -82,6 +86,7 @@ impl Hosted {
             status_due: None,
             writing: None,
             delete_due: false,
+            owners_due: false,
             finished: false,
             events: Vec::new(),
         }
@@ -112,6 +117,8 @@ impl Hosted {
                     Write::Status(status)
                 } else if self.finished {
                     Write::Remove
+                } else if std::mem::take(&mut self.owners_due) {
+                    Write::Owners
                 } else if std::mem::take(&mut self.delete_due) {
                     Write::Delete
                 } else {

@@ -65,6 +65,7 @@ pub(super) async fn write(client: Client, pod: &Pod, remote: &Remote, write: Wri
     match write {
         Write::Create => create(client, pod).await,
         Write::Status(status) => write_status(client, pod, uid, &status).await,
+        Write::Owners => write_owners(client, pod, uid).await,
         Write::Delete => delete(client, pod, uid, None).await,
         Write::Remove => delete(client, pod, uid, Some(0)).await,
     }
@@ -106,6 +107,16 @@ async fn write_status(client: Client, pod: &Pod, uid: &str, status: &PodStatus) 
     }
     let patch = json!({ "metadata": { "uid": uid }, "status": owned });
     match pods(client, pod).patch_status(name(pod), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => Outcome::Done(None),
+        Err(error) => Outcome::of(error),
+    }
+}
+
+/// Writes the owner references of the object with UID `uid`.
+async fn write_owners(client: Client, pod: &Pod, uid: &str) -> Outcome {
+    let owners = pod.metadata.owner_references.clone().unwrap_or_default();
+    let patch = json!({ "metadata": { "uid": uid, "ownerReferences": owners } });
+    match pods(client, pod).patch(name(pod), &PatchParams::default(), &Patch::Merge(&patch)).await {
         Ok(_) => Outcome::Done(None),
         Err(error) => Outcome::of(error),
     }

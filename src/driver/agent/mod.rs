@@ -1,6 +1,7 @@
 //! One node: its watches, its decisions, its Pods.
 
 mod backend;
+mod boots;
 mod certificate;
 mod cluster;
 mod config;
@@ -33,9 +34,10 @@ use tokio::sync::{mpsc, watch};
 pub use config::{AgentConfig, runtime_dir};
 pub use lock::Lock;
 
+use crate::api::hash::Stored;
 use crate::cgroup::{Cgroups, Driver};
 use crate::client::Connection;
-use crate::containerd::{Runtime, RuntimeEvent};
+use crate::containerd::{Runtime, RuntimeEvent, spec};
 use crate::detect;
 use crate::driver::clock;
 use crate::driver::recorder::Recorder;
@@ -44,8 +46,9 @@ use crate::lease::session::{Claimant, Report, Session};
 use crate::logs;
 use crate::network::cni::{Cni, ConfigurationWatch};
 use crate::sandbox::{self, Ground};
+use boots::Boots;
 use cluster::Cluster;
-use disk::{Disk, Durability};
+use disk::Disk;
 use hands::{Hands, Parts};
 use node::{Input, NodeLoop};
 use registrar::Registrar;
@@ -55,11 +58,11 @@ use sources::Sources;
 /// Most inputs of the node's loop that wait; whoever brings more waits too.
 const INPUTS_MAX: usize = 1024;
 
+/// Where `localhostProfile` of seccomp is looked up: the kubelet's place, where people have put theirs.
+const SECCOMP_PROFILES: &str = "/var/lib/kubelet/seccomp";
+
 /// Most processes and threads of one Pod.
 const PIDS_PER_POD: Option<u64> = None;
-
-/// Where the disk remembers the boot it was last written in.
-const BOOT_FILE: &str = "boot.json";
 
 /// A running agent.
 #[derive(Debug)]
@@ -106,8 +109,7 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
     let boot_id =
         std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("reading the boot id")?;
     let boot_id = boot_id.trim().to_owned();
-    let last_boot: Option<String> = disk.read(Path::new(BOOT_FILE))?;
-    disk.put(Path::new(BOOT_FILE), &boot_id, Durability::Power)?;
+    let boots = Boots::enter(&disk, &boot_id)?;
 
     let client = connection.client()?;
     let (inputs, heard) = mpsc::channel(INPUTS_MAX);
@@ -126,7 +128,10 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
             inputs.clone(),
         ),
         registrar: Registrar::start(client.clone(), description, inputs.clone()),
-        rebooted: last_boot.is_some_and(|last| last != boot_id),
+        host_machine: spec::Host::read(Path::new(SECCOMP_PROFILES))
+            .context("reading what this machine grants")?,
+        rebooted: boots.rebooted,
+        boots_alone: boots.alone,
         boot_id,
         disk,
         client,
@@ -214,7 +219,7 @@ fn watch_coordinator(hands: &Hands, inputs: &mpsc::Sender<Input>) {
     let node: Api<Node> = Api::all(client());
     let own = WatchConfig::default().fields(&format!("metadata.name={name}"));
     tokio::spawn(watches::watch(node, own, inputs.clone(), Input::Node));
-    let daemon_sets: Api<DaemonSet> = Api::all(client());
+    let daemon_sets: Api<Stored<DaemonSet>> = Api::all(client());
     tokio::spawn(watches::watch(daemon_sets, WatchConfig::default(), inputs.clone(), Input::DaemonSets));
     let pods: Api<Pod> = Api::all(client());
     let bound = WatchConfig::default().fields(&format!("spec.nodeName={name}"));

@@ -261,6 +261,9 @@ pub(super) async fn remove_strays(hands: &Arc<Hands>, containers: Vec<String>, k
             tracing::warn!(message, uid, "what is left of a Pod could not be removed");
         }
     }
+    if let Err(error) = hands.runtime.remove_leftovers().await {
+        tracing::warn!(%error, "leftovers in containerd could not be removed");
+    }
 }
 
 /// The exit of a container, with what it left to be read.

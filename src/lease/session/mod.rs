@@ -233,6 +233,11 @@ impl Session {
         }
     }
 
+    /// Name of the node, and of its Lease.
+    pub fn node(&self) -> &str {
+        &self.claimant.node
+    }
+
     /// The session and its deadline, if it is held now: anything may be claimed under it until then.
     pub fn held(&self, now: Instant) -> Option<(&SessionId, Instant)> {
         let State::Held(held) = &self.state else { return None };

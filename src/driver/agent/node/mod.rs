@@ -14,12 +14,16 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use tokio::sync::mpsc;
 
-use crate::agent::daemon_set::{Action, DaemonSets};
+use crate::agent::daemon_set::{Action, DaemonSets, Source};
 use crate::agent::pod::{self, ContainerRef, Effect, Exit, PodMachine, PodRecord};
+use crate::api::hash::Stored;
 use crate::containerd::{Listed, RuntimeEvent};
+use crate::coordinator::Entropy as _;
 use crate::driver::agent::backend::Question;
+use crate::driver::agent::boots::Boots;
 use crate::driver::agent::disk::Durability;
 use crate::driver::agent::hands::Hands;
 use crate::driver::agent::hosted::{Deadlines, Hosted, Kept, Remote, Uid};
@@ -27,6 +31,7 @@ use crate::driver::agent::mirror::Outcome;
 use crate::driver::agent::perform;
 use crate::driver::agent::watches::Seen;
 use crate::driver::clock;
+use crate::driver::entropy::SystemEntropy;
 use crate::driver::recorder::Occurrence;
 use crate::time::Instant;
 
@@ -39,7 +44,7 @@ pub(super) enum Input {
     /// The node's own object.
     Node(Seen<Node>),
     /// All DaemonSets.
-    DaemonSets(Seen<DaemonSet>),
+    DaemonSets(Seen<Stored<DaemonSet>>),
     /// Pods bound to this node.
     Pods(Seen<Pod>),
     /// The node's object as registered.
@@ -106,7 +111,10 @@ pub(super) struct NodeLoop {
     pods_list: Listing,
     daemon_sets_list: Listing,
     started: Instant,
+    /// Something may be decided.
     deciding: bool,
+    /// The coordinator has said all once.
+    whole: bool,
 }
 
 impl NodeLoop {
@@ -133,6 +141,7 @@ impl NodeLoop {
             daemon_sets_list: Listing::default(),
             started: clock::now(),
             deciding: false,
+            whole: false,
         };
         node.recall_pods();
         node
@@ -223,30 +232,52 @@ impl NodeLoop {
     /// Decisions need the node, its Pods and the DaemonSets: from the coordinator, or, when it does not answer in
     /// time, from the disk.
     fn begin_deciding(&mut self, now: Instant) {
+        let whole = self.node_known && self.pods_list.whole && self.daemon_sets_list.whole;
+        if whole && !self.whole {
+            self.whole = true;
+            self.deciding = true;
+            self.daemon_sets.know(Source::Coordinator);
+            if let Err(error) = Boots::heard(&self.hands.disk, &self.hands.boot_id) {
+                tracing::error!(%error, "the disk could not be told that the coordinator was heard");
+            }
+        }
         if self.deciding {
             return;
         }
-        let whole = self.node_known && self.pods_list.whole && self.daemon_sets_list.whole;
-        if !whole && now.saturating_since(self.started) < OFFLINE_PATIENCE {
+        if now.saturating_since(self.started) < OFFLINE_PATIENCE {
             return;
         }
-        if !whole {
-            tracing::warn!("no answer from the coordinator; starting from what the disk remembers");
-            self.recall_node_and_daemon_sets();
-        }
+        tracing::warn!("no answer from the coordinator; starting from what the disk remembers");
+        self.recall_node_and_daemon_sets();
         self.deciding = self.node_known;
-        if !self.deciding {
+        if self.deciding {
+            self.daemon_sets.know(Source::Disk { boots: self.hands.boots_alone });
+        } else {
             // A node that no coordinator ever knew has nothing to host.
             self.started = now;
         }
     }
 
     fn decide(&mut self, now: Instant) {
-        let mut entropy = ();
-        for action in self.daemon_sets.plan(now, clock::wall(), &mut entropy) {
+        let mut entropy = SystemEntropy;
+        for action in self.daemon_sets.plan(now, clock::wall(), &mut || entropy.uid()) {
             match action {
                 Action::CreatePod(pod) => self.host_own(*pod),
-                Action::DeletePod { uid, why, .. } => self.end(&uid, &why.to_string()),
+                Action::DeletePod { uid, why } => self.end(&uid, &why.to_string()),
+                Action::AdoptPod { uid, owner } => self.change_owners(&uid, |owners| owners.push(*owner)),
+                Action::ReleasePod { uid, owner_uid } => {
+                    self.change_owners(&uid, |owners| owners.retain(|owner| owner.uid != owner_uid));
+                }
+                Action::Record(occurrence) => self.hands.recorder.record(Occurrence {
+                    kind: ("apps/v1", "DaemonSet"),
+                    namespace: occurrence.about.namespace.unwrap_or_default(),
+                    name: occurrence.about.name.unwrap_or_default(),
+                    uid: occurrence.about.uid.unwrap_or_default(),
+                    field_path: None,
+                    warning: occurrence.warning,
+                    reason: occurrence.reason.to_owned(),
+                    message: occurrence.message,
+                }),
             }
         }
     }
@@ -269,6 +300,19 @@ impl NodeLoop {
         let pod = hosted.end(clock::wall());
         self.keep(uid);
         self.feed(uid, pod::Input::PodChanged(pod));
+        self.write_next(uid);
+    }
+
+    /// Changes the owners of a Pod, here and at the coordinator.
+    fn change_owners(&mut self, uid: &str, change: impl FnOnce(&mut Vec<OwnerReference>)) {
+        let Some(hosted) = self.hosted.get_mut(uid) else { return };
+        let mut pod = (*hosted.pod).clone();
+        change(pod.metadata.owner_references.get_or_insert_default());
+        hosted.pod = Arc::new(pod);
+        hosted.owners_due = true;
+        let pod = hosted.pod.clone();
+        self.daemon_sets.pod_changed(&pod);
+        self.keep(uid);
         self.write_next(uid);
     }
 
@@ -344,7 +388,7 @@ impl NodeLoop {
             Effect::Finished => {
                 hosted.finished = true;
                 let pod = hosted.pod.clone();
-                self.daemon_sets.pod_gone(&pod);
+                self.daemon_sets.pod_gone(uid);
                 self.keep(uid);
                 self.write_next(uid);
                 self.forget_if_done(uid);

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Node;
 use super::seen::{DAEMON_SETS_DIR, NODE_FILE};
 use super::{NodeLoop, pod_file, record_file};
 use crate::agent::pod::PodRecord;
+use crate::api::hash::Stored;
 use crate::driver::agent::hosted::{Hosted, Kept, Remote};
 
 impl NodeLoop {
@@ -66,10 +67,10 @@ impl NodeLoop {
             }
         }
         for name in self.hands.disk.names(Path::new(DAEMON_SETS_DIR)) {
-            match self.hands.disk.read::<DaemonSet>(&Path::new(DAEMON_SETS_DIR).join(&name)) {
+            match self.hands.disk.read::<Stored<DaemonSet>>(&Path::new(DAEMON_SETS_DIR).join(&name)) {
                 Ok(Some(set)) => {
-                    self.known_daemon_sets.insert(set.metadata.uid.clone().unwrap_or_default());
-                    self.daemon_sets.daemon_set_changed(&set);
+                    self.known_daemon_sets.insert(set.object.metadata.uid.clone().unwrap_or_default());
+                    self.daemon_sets.daemon_set_changed(Arc::new(set));
                 }
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "a DaemonSet on disk cannot be read"),

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::{Input, NodeLoop};
 use crate::agent::pod;
+use crate::api::hash::Stored;
 use crate::driver::agent::disk::Durability;
 use crate::driver::agent::hosted::{Remote, as_hosted, runtime_uid};
 use crate::driver::agent::watches::Seen;
@@ -38,18 +39,18 @@ impl NodeLoop {
         self.hands.know_node(node);
     }
 
-    pub(super) fn hear_daemon_sets(&mut self, seen: Seen<DaemonSet>) {
+    pub(super) fn hear_daemon_sets(&mut self, seen: Seen<Stored<DaemonSet>>) {
         match seen {
             Seen::Restarted => self.daemon_sets_list.seen = Some(BTreeSet::new()),
             Seen::Listed(set) | Seen::Applied(set) => {
-                let uid = set.metadata.uid.clone().unwrap_or_default();
+                let uid = set.object.metadata.uid.clone().unwrap_or_default();
                 if let Some(seen) = &mut self.daemon_sets_list.seen {
                     seen.insert(uid.clone());
                 }
-                self.hands.cluster.saw(set.metadata.resource_version.as_deref());
+                self.hands.cluster.saw(set.object.metadata.resource_version.as_deref());
                 self.remember(&daemon_set_file(&uid), &*set);
                 self.known_daemon_sets.insert(uid);
-                self.daemon_sets.daemon_set_changed(&set);
+                self.daemon_sets.daemon_set_changed(Arc::from(set));
             }
             Seen::Complete => {
                 let seen = self.daemon_sets_list.seen.take().unwrap_or_default();
@@ -59,7 +60,9 @@ impl NodeLoop {
                     self.check_absence(Vec::new(), absent);
                 }
             }
-            Seen::Deleted(set) => self.forget_daemon_set(&set.metadata.uid.clone().unwrap_or_default()),
+            Seen::Deleted(set) => {
+                self.forget_daemon_set(&set.object.metadata.uid.clone().unwrap_or_default());
+            }
             Seen::Lost(why) => tracing::debug!(why, "DaemonSets cannot be watched"),
         }
     }

@@ -41,6 +41,7 @@ impl NodeLoop {
                     Write::Status(status) => {
                         hosted.status_due.get_or_insert(status);
                     }
+                    Write::Owners => hosted.owners_due = true,
                     Write::Delete => hosted.delete_due = true,
                     Write::Create | Write::Remove => {}
                 }
@@ -63,7 +64,7 @@ impl NodeLoop {
                 hosted.remote = Remote::Gone;
                 self.forget_if_done(uid);
             }
-            Write::Status(_) | Write::Delete => {}
+            Write::Status(_) | Write::Owners | Write::Delete => {}
         }
     }
 
@@ -103,6 +104,7 @@ impl NodeLoop {
             if let Some(hosted) = self.hosted.get_mut(uid) {
                 hosted.remote = Remote::Gone;
             }
+            self.daemon_sets.create_refused(uid, message, clock::now());
             self.feed(uid, pod::Input::PodGone);
         }
     }

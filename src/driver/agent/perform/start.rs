@@ -1,19 +1,26 @@
 //! Making and starting one container.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use super::{Hands, container, facts, log_file, log_link, sandbox, sources, termination_file, uid};
-use crate::agent::environment::{self, EnvironmentError};
+use super::{Hands, container, facts, log_file, log_link, sandbox, termination_file, uid};
+use crate::agent::environment::{self, Environment};
 use crate::agent::pod::{ContainerRef, Input, StartFailure, container_id};
-use crate::containerd::{CreateRequest, FindError, Image, RuntimeError, Stdio};
+use crate::agent::{downward::PodFacts, sources};
+use crate::cgroup;
+use crate::containerd::spec::{self, Bind, PidNamespace, SpecRequest};
+use crate::containerd::{CreateRequest, Image, Stdio};
 use crate::driver::agent::node::label;
 use crate::driver::clock;
 use crate::logs;
 use crate::sandbox::Sandbox;
+use crate::volumes::{self, Mounted};
+
+/// Where a container leaves its last words, unless it says otherwise.
+const TERMINATION_PATH: &str = "/dev/termination-log";
 
 /// Why a container was not started.
 #[derive(Debug)]
@@ -22,12 +29,36 @@ pub(super) struct Failed {
     pub(super) message: String,
 }
 
-fn failed(reason: StartFailure) -> impl Fn(&dyn std::fmt::Display) -> Failed {
-    move |error| Failed { reason, message: error.to_string() }
+fn misconfigured(error: impl std::fmt::Display) -> Failed {
+    Failed { reason: StartFailure::CreateContainerConfigError, message: error.to_string() }
 }
 
-pub(super) async fn mount_volumes(_hands: &Hands, _pod: &Pod) -> Result<(), String> {
-    Ok(())
+fn unmade(error: impl std::fmt::Display) -> Failed {
+    Failed { reason: StartFailure::CreateContainerError, message: error.to_string() }
+}
+
+/// Mounts or refreshes the Pod's volumes.
+pub(super) async fn mount_volumes(hands: &Hands, pod: &Arc<Pod>) -> Result<(), String> {
+    let sandbox = sandbox(hands, pod).await.map_err(|error| error.to_string())?;
+    let facts = facts(hands, sandbox.ips.clone(), sandbox.host_name.clone());
+    mount(hands, pod, &facts).await.map(drop)
+}
+
+async fn mount(
+    hands: &Hands,
+    pod: &Arc<Pod>,
+    facts: &PodFacts,
+) -> Result<(BTreeMap<String, Mounted>, sources::Sources), String> {
+    let sources = super::sources(hands, pod).await;
+    if pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref()).is_none_or(Vec::is_empty) {
+        return Ok((BTreeMap::new(), sources));
+    }
+    let (pod, dir, facts) = (pod.clone(), hands.ground.data_of(uid(pod)), facts.clone());
+    let mounted = tokio::task::spawn_blocking(move || {
+        let mounted = volumes::mount(&pod, &dir, &sources, &facts).map_err(|error| error.to_string());
+        mounted.map(|mounted| (mounted, sources))
+    });
+    mounted.await.map_err(|error| error.to_string())?
 }
 
 /// Makes and starts a run of a container; on failure nothing of it is left.
@@ -38,75 +69,31 @@ pub(super) async fn start(
     image_id: &str,
     ips: Vec<String>,
 ) -> Result<Input, Failed> {
-    let unmade = failed(StartFailure::CreateContainerError);
-    let misconfigured = failed(StartFailure::CreateContainerConfigError);
-    let Some(container) = container(pod, &run.name) else {
-        return Err(unmade(&"the Pod has no such container"));
-    };
+    let container = container(pod, &run.name).ok_or_else(|| unmade("the Pod has no such container"))?;
     let reference = container.image.clone().unwrap_or_default();
-    let image = hands.runtime.find_image(&reference).await.map_err(|error| unmade(&error))?;
-    let Some(image) = image else { return Err(unmade(&format!("image {reference:?} is gone"))) };
-    let sandbox = sandbox(hands, pod).await.map_err(|error| unmade(&error))?;
-    let sources = sources(hands, pod).await;
+    let image = hands.runtime.find_image(&reference).await.map_err(unmade)?;
+    let image = image.ok_or_else(|| unmade(format!("image {reference:?} is gone")))?;
+    let sandbox = sandbox(hands, pod).await.map_err(unmade)?;
     let facts = facts(hands, ips, sandbox.host_name.clone());
-    let env = image.config.env.clone();
-    let environment = environment::environment(pod, container, &env, &sources, &facts)
-        .map_err(|error| misconfigured(&error))?;
-    let args = environment::command(container, &image.config.entrypoint, &image.config.cmd, &environment);
+    let (mounted, mut sources) = mount(hands, pod, &facts).await.map_err(misconfigured)?;
+    sources.files = volumes::read_files(sources::files(container), &mounted);
+    let environment = environment::environment(pod, container, &image.config.env, &sources, &facts)
+        .map_err(misconfigured)?;
+    for warning in &environment.warnings {
+        tracing::warn!(pod = pod.metadata.name, container = run.name, warning, "a variable was left out");
+    }
+    let mounts = mounts(hands, pod, run, container, &environment, &mounted, &sandbox)?;
     let id = container_id(uid(pod), &run.name, run.attempt);
-    let spec: oci_spec::runtime::Spec = {
-        use oci_spec::runtime::*;
-        let mut spec = Spec::default();
-        let mut process = Process::default();
-        process.set_args(Some(args));
-        process.set_env(Some(environment.variables.iter().map(|(k, v)| format!("{k}={v}")).collect()));
-        process.set_terminal(Some(false));
-        process.set_cwd("/".into());
-        process.set_rlimits(None);
-        spec.set_process(Some(process));
-        let mut linux = Linux::default();
-        linux.set_cgroups_path(Some(sandbox.cgroup.runtime_path(&id).into()));
-        let mut namespaces = vec![
-            LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Mount).build().expect("b"),
-            LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Pid).build().expect("b"),
-        ];
-        for (typ, path) in [
-            (LinuxNamespaceType::Network, &sandbox.namespaces.net),
-            (LinuxNamespaceType::Ipc, &sandbox.namespaces.ipc),
-            (LinuxNamespaceType::Uts, &sandbox.namespaces.uts),
-        ] {
-            if let Some(path) = path {
-                namespaces.push(LinuxNamespaceBuilder::default().typ(typ).path(path).build().expect("b"));
-            }
-        }
-        linux.set_namespaces(Some(namespaces));
-        linux.set_seccomp(None);
-        spec.set_linux(Some(linux));
-        spec.set_hostname(None);
-        let mut root = Root::default();
-        root.set_path("rootfs".into());
-        root.set_readonly(Some(false));
-        spec.set_root(Some(root));
-        let mounts = spec
-            .mounts()
-            .clone()
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|m| {
-                m.destination().to_str() != Some("/sys/fs/cgroup") && m.destination().to_str() != Some("/sys")
-            })
-            .collect();
-        spec.set_mounts(Some(mounts));
-        spec
-    };
+    let spec = build(hands, pod, container, &image, &environment, mounts, &sandbox, &id).await?;
+    let terminal = container.tty.unwrap_or(false);
     let wanted = logs::client::Wanted {
         id: id.clone(),
-        terminal: false,
+        terminal,
         log: log_file(hands, pod, run),
         link: Some(log_link(hands, pod, run)),
         rotation: logs::Rotation::default(),
     };
-    let fifos = hands.logs.open(wanted).await.map_err(|error| unmade(&error))?;
+    let fifos = hands.logs.open(wanted).await.map_err(unmade)?;
     hands.open_logs.opened(&id);
     let request = CreateRequest {
         id: id.clone(),
@@ -114,18 +101,161 @@ pub(super) async fn start(
         image,
         spec,
         pod_uid: uid(pod).to_owned(),
-        systemd_cgroup: false,
+        systemd_cgroup: hands.ground.cgroups.driver() == cgroup::Driver::Systemd,
     };
-    let created = hands.runtime.create(&request).await.map_err(|error| unmade(&error))?;
-    let started_at = clock::wall();
-    let stdio = Stdio { stdout: Some(fifos.stdout), stderr: fifos.stderr, ..Stdio::default() };
-    match hands.runtime.start(&created, &stdio, started_at).await {
-        Ok(pid) => Ok(Input::ContainerStarted { run: run.clone(), id, pid, started_at }),
-        Err(error) => {
-            let _ = super::remove_container(hands, &id).await;
-            Err(failed(StartFailure::RunContainerError)(&error))
+    let stdio = Stdio { stdin: None, stdout: Some(fifos.stdout), stderr: fifos.stderr, terminal };
+    match make_and_start(hands, pod, &request, &stdio).await {
+        Ok((pid, started_at)) => Ok(Input::ContainerStarted { run: run.clone(), id, pid, started_at }),
+        Err(failed) => {
+            if let Err(message) = super::remove_container(hands, &id).await {
+                tracing::warn!(message, id, "what is left of a failed start could not be removed");
+            }
+            Err(failed)
         }
     }
+}
+
+async fn make_and_start(
+    hands: &Hands,
+    pod: &Pod,
+    request: &CreateRequest,
+    stdio: &Stdio,
+) -> Result<(u32, crate::time::WallTime), Failed> {
+    let created = hands.runtime.create(request).await.map_err(unmade)?;
+    let started_at = clock::wall();
+    let pid = hands
+        .runtime
+        .start(&created, stdio, started_at)
+        .await
+        .map_err(|error| Failed { reason: StartFailure::RunContainerError, message: error.to_string() })?;
+    if shares_processes(pod) {
+        hands.lead_processes(uid(pod), pid);
+    }
+    Ok((pid, started_at))
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is a part of the one request")]
+async fn build(
+    hands: &Hands,
+    pod: &Pod,
+    container: &Container,
+    image: &Image,
+    environment: &Environment,
+    mounts: Vec<Bind>,
+    sandbox: &Sandbox,
+    id: &str,
+) -> Result<oci_spec::runtime::Spec, Failed> {
+    let accounts = hands.runtime.accounts(image).await.map_err(unmade)?;
+    let config = &image.config;
+    let request = SpecRequest {
+        pod,
+        container,
+        image: config,
+        accounts: &accounts,
+        args: environment::command(container, &config.entrypoint, &config.cmd, environment),
+        env: environment.variables.clone(),
+        mounts,
+        namespaces: spec::Namespaces {
+            net: sandbox.namespaces.net.clone(),
+            ipc: sandbox.namespaces.ipc.clone(),
+            uts: sandbox.namespaces.uts.clone(),
+            pid: processes(hands, pod),
+        },
+        cgroups_path: sandbox.cgroup.runtime_path(id),
+        devices: Vec::new(),
+        host: &hands.host_machine,
+    };
+    let built = spec::build(&request)
+        .map_err(|error| if error.is_config() { misconfigured(error) } else { unmade(error) })?;
+    for warning in &built.warnings {
+        tracing::warn!(
+            pod = pod.metadata.name,
+            container = container.name,
+            warning,
+            "a container is not as asked for"
+        );
+    }
+    Ok(built.spec)
+}
+
+fn shares_processes(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.share_process_namespace).unwrap_or(false)
+}
+
+/// With a shared namespace the first container that runs leads it, and the others join.
+fn processes(hands: &Hands, pod: &Pod) -> PidNamespace {
+    if pod.spec.as_ref().and_then(|spec| spec.host_pid).unwrap_or(false) {
+        return PidNamespace::Host;
+    }
+    let leader = hands.leader_of_processes(uid(pod)).filter(|_| shares_processes(pod));
+    let alive = leader.filter(|pid| {
+        // The number may have gone to another process since.
+        let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        cgroups.contains(uid(pod)) || cgroups.contains(&uid(pod).replace('-', "_"))
+    });
+    alive.map_or(PidNamespace::Own, |pid| PidNamespace::Join(PathBuf::from(format!("/proc/{pid}/ns/pid"))))
+}
+
+/// The container's volumes, and the files every container gets unless it mounts something there itself.
+fn mounts(
+    hands: &Hands,
+    pod: &Pod,
+    run: &ContainerRef,
+    container: &Container,
+    environment: &Environment,
+    mounted: &BTreeMap<String, Mounted>,
+    sandbox: &Sandbox,
+) -> Result<Vec<Bind>, Failed> {
+    let dir = hands.ground.data_of(uid(pod));
+    let own = volumes::container_mounts(&dir, container, environment, mounted).map_err(misconfigured)?;
+    let mut mounts: Vec<Bind> = own.into_iter().map(bind).collect();
+    let last_words = last_words(hands, pod, run).map_err(unmade)?;
+    let read_only = container.security_context.as_ref().and_then(|context| context.read_only_root_filesystem);
+    let names_read_only = read_only.unwrap_or(false);
+    let given = [
+        ("/etc/hosts", &sandbox.hosts, names_read_only),
+        ("/etc/hostname", &sandbox.host_name_file, names_read_only),
+        ("/etc/resolv.conf", &sandbox.resolv_conf, names_read_only),
+        ("/dev/shm", &sandbox.shm, false),
+        (container.termination_message_path.as_deref().unwrap_or(TERMINATION_PATH), &last_words, false),
+    ];
+    for (destination, source, read_only) in given {
+        if mounts.iter().all(|mount| mount.destination != Path::new(destination)) {
+            mounts.push(Bind {
+                source: source.clone(),
+                destination: destination.into(),
+                read_only,
+                ..Bind::default()
+            });
+        }
+    }
+    Ok(mounts)
+}
+
+fn bind(mount: volumes::ContainerMount) -> Bind {
+    Bind {
+        source: mount.source,
+        destination: mount.destination,
+        read_only: mount.read_only,
+        recursive_read_only: false,
+        propagation: match mount.propagation {
+            volumes::Propagation::Private => spec::Propagation::Private,
+            volumes::Propagation::HostToContainer => spec::Propagation::HostToContainer,
+            volumes::Propagation::Bidirectional => spec::Propagation::Bidirectional,
+        },
+    }
+}
+
+/// The empty file for the container's last words; whatever user it runs as may write it.
+fn last_words(hands: &Hands, pod: &Pod, run: &ContainerRef) -> std::io::Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = termination_file(hands, uid(pod), run);
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    std::fs::write(&path, "")?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(path)
 }
 
 fn labels(pod: &Pod, run: &ContainerRef, image: &str, image_id: &str) -> BTreeMap<String, String> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -191,7 +191,7 @@ impl Session {
     async fn end(&mut self, status: &Value) {
         let message = [&[ERROR], status.to_string().as_bytes()].concat();
         if self.send(message.into()).await {
-            let _ = self.socket.send(Message::Close(None)).await;
+            let _ = self.socket.send(Message::Close(Some(normal()))).await;
             // The client closes the connection when it has read all; were we the first, it might not.
             let _ = timeout(LAST_OUTPUT, async { while let Some(Ok(_)) = self.socket.recv().await {} }).await;
         }
@@ -271,4 +271,9 @@ mod tests {
         assert_eq!(channel(&Message::Text("\u{4}{}".into())), Some((RESIZE, Bytes::from_static(b"{}"))));
         assert_eq!(channel(&Message::Ping(Bytes::new())), None);
     }
+}
+
+/// The end that was meant: kubectl takes any other for a failure of the connection.
+fn normal() -> CloseFrame {
+    CloseFrame { code: close_code::NORMAL, reason: "".into() }
 }
