@@ -1,6 +1,14 @@
 //! The coordinator endpoint over real HTTPS: raw requests, and kubectl.
 
+#![allow(unreachable_pub, reason = "the server is shared with the tests of the store")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod access;
+mod forms;
 mod kubectl;
+mod lists;
+mod nodes;
+mod objects;
+mod refusals;
 mod server;
+mod watches;

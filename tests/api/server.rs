@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::Duration;
 
 use leasehold::driver::coordinator::{CoordinatorConfig, Running, start};
 use leasehold::server::tls::Identity;
@@ -133,4 +134,50 @@ pub async fn answer(response: reqwest::Response) -> Answer {
     let value = serde_json::from_slice(&bytes)
         .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes).into_owned()));
     (code, value)
+}
+
+/// A watch, event by event.
+pub struct Watch {
+    response: reqwest::Response,
+    buffer: Vec<u8>,
+}
+
+impl Server {
+    pub async fn watch(&self, path: &str) -> Watch {
+        let response = self.http.get(self.url(path)).send().await.expect("answered");
+        assert_eq!(response.status(), 200, "{path}");
+        Watch::of(response)
+    }
+}
+
+impl Watch {
+    pub fn of(response: reqwest::Response) -> Self {
+        Self { response, buffer: Vec::new() }
+    }
+
+    /// The next event; none when the watch has ended.
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).expect("a line is JSON"));
+            }
+            let chunk = tokio::time::timeout(Duration::from_secs(20), self.response.chunk());
+            match chunk.await.expect("an event or an end comes in time") {
+                Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk),
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// The next event as `TYPE name`, or `TYPE @revision` for a bookmark.
+    pub async fn told(&mut self) -> String {
+        let Some(event) = self.next().await else { return "END".into() };
+        let metadata = &event["object"]["metadata"];
+        let kind = event["type"].as_str().expect("a type");
+        match metadata["name"].as_str() {
+            Some(name) => format!("{kind} {name}"),
+            None => format!("{kind} @{}", metadata["resourceVersion"].as_str().unwrap_or_default()),
+        }
+    }
 }

@@ -179,7 +179,7 @@ impl Stream {
     async fn write_live(&mut self, out: &mut BytesMut) {
         let bookmark_at = if self.bookmarks { self.next_bookmark.min(self.end) } else { self.end };
         tokio::select! {
-            delivery = self.watch.queue.recv() => match delivery {
+            delivery = self.watch.next() => match delivery {
                 Some(delivery) => {
                     self.write_delivery(&delivery, out);
                     self.write_waiting(out, CHUNK);
@@ -205,7 +205,7 @@ impl Stream {
 
     fn write_waiting(&mut self, out: &mut BytesMut, size: usize) {
         while out.len() < size {
-            let Ok(delivery) = self.watch.queue.try_recv() else { break };
+            let Some(delivery) = self.watch.next_waiting() else { break };
             self.write_delivery(&delivery, out);
         }
     }

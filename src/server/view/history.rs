@@ -5,6 +5,7 @@
 //! cut off when its queue is full; it resumes from the last version it has seen.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ pub const HISTORY_AGE_MAX: Duration = Duration::from_secs(300);
 const HISTORY_CHANGES_KEPT: usize = 64;
 /// Changes that may wait for one watcher. One more cuts it off.
 pub const WATCH_QUEUE_MAX: usize = 4096;
+/// Bytes of objects that may wait for one watcher, since it keeps their old versions in memory. A single change may be
+/// longer.
+pub const WATCH_QUEUE_BYTES_MAX: usize = 8 << 20;
 
 /// One published change.
 #[derive(Debug)]
@@ -74,21 +78,26 @@ pub struct Delivery {
 struct Watcher {
     filter: Arc<Filter>,
     queue: mpsc::Sender<Delivery>,
+    /// Bytes of objects in the queue.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Watcher {
     /// False when it is to be cut off, or has gone.
     fn offer(&self, published: &Arc<Published>) -> bool {
         let Some(event_type) = self.filter.event_type(&published.change) else { return true };
+        let waiting_bytes = self.waiting.load(Ordering::Relaxed);
+        let fits = waiting_bytes == 0 || waiting_bytes + published.size() <= WATCH_QUEUE_BYTES_MAX;
         let delivery = Delivery { event_type, published: published.clone() };
-        match self.queue.try_send(delivery) {
-            Ok(()) => true,
+        let sent = if fits { self.queue.try_send(delivery) } else { Err(TrySendError::Full(delivery)) };
+        match sent {
+            Ok(()) => {
+                self.waiting.fetch_add(published.size(), Ordering::Relaxed);
+                true
+            }
             Err(TrySendError::Full(_)) => {
-                tracing::info!(
-                    revision = published.change.revision,
-                    waiting = WATCH_QUEUE_MAX,
-                    "a watcher does not keep up and is cut off"
-                );
+                let revision = published.change.revision;
+                tracing::info!(revision, waiting_bytes, "a watcher does not keep up and is cut off");
                 false
             }
             Err(TrySendError::Closed(_)) => false,
@@ -152,10 +161,11 @@ impl History {
         let bucket = filter.index_entry();
         let id = inner.next_id;
         inner.next_id += 1;
-        let watcher = Watcher { filter: filter.clone(), queue: sender };
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let watcher = Watcher { filter: filter.clone(), queue: sender, waiting: waiting.clone() };
         inner.watchers.entry(bucket.clone()).or_default().insert(id, watcher);
         let place = Place { history: self.clone(), bucket, id };
-        Ok(Watch { backlog, queue, _place: place })
+        Ok(Watch { backlog, queue, waiting, _place: place })
     }
 
     /// Takes objects of revision `current` back to what they were at `revision`. The caller holds publishing off.
@@ -238,9 +248,25 @@ pub fn too_large(revision: u64, current: u64) -> Status {
 pub struct Watch {
     /// What had happened when it began.
     pub backlog: VecDeque<Delivery>,
-    /// What happens. Ends when the watcher is cut off.
-    pub queue: mpsc::Receiver<Delivery>,
+    queue: mpsc::Receiver<Delivery>,
+    waiting: Arc<AtomicUsize>,
     _place: Place,
+}
+
+impl Watch {
+    /// What happens next; none when the watcher has been cut off.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        let delivery = self.queue.recv().await?;
+        self.waiting.fetch_sub(delivery.published.size(), Ordering::Relaxed);
+        Some(delivery)
+    }
+
+    /// What has happened already, if anything.
+    pub fn next_waiting(&mut self) -> Option<Delivery> {
+        let delivery = self.queue.try_recv().ok()?;
+        self.waiting.fetch_sub(delivery.published.size(), Ordering::Relaxed);
+        Some(delivery)
+    }
 }
 
 #[derive(Debug)]
