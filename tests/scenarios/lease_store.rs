@@ -4,6 +4,7 @@
 use k8s_openapi::api::coordination::v1::Lease;
 use leasehold::lease::session::Answer;
 use leasehold::lease::wire;
+use leasehold::time::Instant;
 
 #[derive(Debug, Default)]
 pub(crate) struct LeaseStore {
@@ -18,11 +19,14 @@ impl LeaseStore {
         self.lease.as_ref()
     }
 
-    /// Reads the Lease; where it is absent, makes the Node.
-    pub(crate) fn read(&mut self) -> Answer {
+    /// Reads the Lease; where it is absent, makes the Node. `sent` is when the reader's machine asked, by its clock.
+    pub(crate) fn read(&mut self, sent: Instant) -> Answer {
         match &self.lease {
             Some(lease) => Answer::Found(Box::new(lease.clone())),
-            None => Answer::Absent { node_registered: std::mem::replace(&mut self.node_registered, true) },
+            None => {
+                let was_there = std::mem::replace(&mut self.node_registered, true);
+                Answer::Absent { node_made: (!was_there).then_some(sent) }
+            }
         }
     }
 
@@ -36,7 +40,7 @@ impl LeaseStore {
     }
 
     pub(crate) fn update(&mut self, lease: Lease) -> Answer {
-        let Some(current) = &self.lease else { return Answer::Absent { node_registered: true } };
+        let Some(current) = &self.lease else { return Answer::Absent { node_made: None } };
         if wire::version(current) != wire::version(&lease) || wire::uid(current) != wire::uid(&lease) {
             return Answer::Conflict;
         }

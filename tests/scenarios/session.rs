@@ -165,7 +165,10 @@ impl SessionWorld {
 
     fn perform(&mut self, name: &str, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Read(number) => self.request(name, number, "reads the Lease", LeaseStore::read),
+            Effect::Read(number) => {
+                let clock = Instant::from_boot(self.now.saturating_sub(self.machine(name).booted));
+                self.request(name, number, "reads the Lease", |store| store.read(clock))
+            }
             Effect::Create(number, lease) => {
                 let what =
                     if wire::holder(&lease).is_empty() { "creates it revoked" } else { "creates it held" };
@@ -222,8 +225,8 @@ impl SessionWorld {
         let heard = match &answer {
             Answer::Found(lease) if wire::holder(lease).is_empty() => "held by nobody".to_owned(),
             Answer::Found(lease) => format!("held by {}", wire::holder(lease)),
-            Answer::Absent { node_registered: true } => "absent".to_owned(),
-            Answer::Absent { node_registered: false } => "absent, and the Node was made just now".to_owned(),
+            Answer::Absent { node_made: None } => "absent".to_owned(),
+            Answer::Absent { node_made: Some(_) } => "absent, and the Node was made just now".to_owned(),
             Answer::Written(_) => "done".to_owned(),
             Answer::Conflict => "conflict".to_owned(),
             Answer::Failed => "failed".to_owned(),

@@ -271,7 +271,10 @@ impl World {
             return;
         }
         let answer = match request {
-            Request::Read => self.store.read(),
+            Request::Read => {
+                let booted = self.machines[from.machine].booted;
+                self.store.read(Instant::from_boot(sent.saturating_sub(booted)))
+            }
             Request::Create(lease) => self.store.create(lease),
             Request::Update(lease) => self.store.update(lease),
         };

@@ -15,6 +15,9 @@ use crate::api::hash::Stored;
 use crate::api::selectors::Selector;
 use crate::time::{Instant, WallTime};
 
+/// The finalizer by which an owner is deleted without its dependents.
+const ORPHAN: &str = "orphan";
+
 /// One DaemonSet on this node.
 #[derive(Debug)]
 pub(super) struct Hosting {
@@ -61,6 +64,19 @@ impl Hosting {
             self.prototype = Prototype::new(&set, node);
         }
         self.set = set;
+    }
+
+    /// Namespace and name.
+    pub(super) fn name(&self) -> (String, String) {
+        let metadata = &self.set.object.metadata;
+        (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+    }
+
+    /// Whether it is being deleted without its Pods.
+    pub(super) fn is_orphaning(&self) -> bool {
+        let metadata = &self.set.object.metadata;
+        let orphans = metadata.finalizers.iter().flatten().any(|finalizer| finalizer == ORPHAN);
+        orphans && metadata.deletion_timestamp.is_some()
     }
 
     /// Why nothing at all may be done about this DaemonSet's Pods.

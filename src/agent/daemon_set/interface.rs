@@ -18,7 +18,7 @@ pub enum Source {
         /// Boots since the coordinator was last heard, this one included.
         boots: u32,
     },
-    /// The coordinator: node, DaemonSets and Pods have been listed once.
+    /// The coordinator: node, DaemonSets and Pods have been listed.
     Coordinator,
 }
 

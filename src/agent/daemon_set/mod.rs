@@ -45,8 +45,6 @@ use hosting::Hosting;
 /// Annotation of a DaemonSet: `always` (the default), `never`, or for how many boots without a coordinator it may be
 /// started from the disk.
 pub const OFFLINE_ANNOTATION: &str = "leasehold.dev/offline";
-/// The finalizer by which an owner is deleted without its dependents.
-const ORPHAN: &str = "orphan";
 
 /// The machine. See the module's documentation.
 #[derive(Debug)]
@@ -59,8 +57,8 @@ pub struct DaemonSets {
     pods: BTreeMap<String, Arc<Pod>>,
     /// Pods by the UID of the DaemonSet that controls them; under the empty UID those that nobody controls.
     owned: BTreeMap<String, BTreeSet<String>>,
-    /// DaemonSets that were deleted without their Pods, which lose their owner references.
-    orphaning: BTreeSet<String>,
+    /// DaemonSets that are gone and take their Pods with them.
+    gone: BTreeSet<String>,
     /// Pods that were asked to go and have not answered; with the time at which to ask again, if refused.
     leaving: BTreeMap<String, Option<Instant>>,
     /// Pods for which another owner reference was asked for.
@@ -89,7 +87,7 @@ impl DaemonSets {
             by_name: BTreeMap::new(),
             pods: BTreeMap::new(),
             owned: BTreeMap::new(),
-            orphaning: BTreeSet::new(),
+            gone: BTreeSet::new(),
             leaving: BTreeMap::new(),
             changing_hands: BTreeSet::new(),
             room: Room::default(),
@@ -142,23 +140,30 @@ impl DaemonSets {
         self.dirty.insert(uid);
     }
 
-    /// A DaemonSet is gone for certain: deleted, or absent from a list of the same cluster. After a list, call this
-    /// only when the Pods have been listed as well since: one that was orphaned must be known as such.
+    /// A DaemonSet is gone for certain: deleted, or absent from a list of the same cluster ([`Self::unknown_owners`]).
+    /// Its Pods go with it, unless it was deleted without them. After a list, call this only when the Pods have been
+    /// listed as well since: those that were orphaned must be known as such.
     pub fn daemon_set_gone(&mut self, uid: &str) {
-        let Some(hosting) = self.sets.remove(uid) else { return };
-        let metadata = &hosting.set.object.metadata;
-        let orphaned = metadata.finalizers.iter().flatten().any(|finalizer| finalizer == ORPHAN);
-        if orphaned && metadata.deletion_timestamp.is_some() {
-            self.orphaning.insert(uid.to_owned());
+        let mut takes_its_pods = true;
+        if let Some(hosting) = self.sets.remove(uid) {
+            let name = hosting.name();
+            if self.by_name.get(&name).is_some_and(|current| current == uid) {
+                self.by_name.remove(&name);
+            }
+            takes_its_pods = !hosting.is_orphaning();
         }
-        let name =
-            (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
-        if self.by_name.get(&name).is_some_and(|current| current == uid) {
-            self.by_name.remove(&name);
+        if takes_its_pods {
+            self.gone.insert(uid.to_owned());
         }
         self.starved.remove(uid);
         self.wakes.retain(|(_, whose)| whose != uid);
         self.dirty.insert(uid.to_owned());
+    }
+
+    /// DaemonSets that Pods here name as their controller, and that nobody has told of. Nothing is concluded from that.
+    pub fn unknown_owners(&self) -> Vec<String> {
+        let owners = self.owned.keys().filter(|owner| ownership::is_uid(owner));
+        owners.filter(|owner| !self.sets.contains_key(*owner)).cloned().collect()
     }
 
     /// A Pod of this node, new or changed; `metadata.uid` is the UID that names it here.
@@ -358,16 +363,13 @@ impl DaemonSets {
 
     /// Ends Pods whose DaemonSet is gone.
     fn collect(&mut self, owner: &str, actions: &mut Vec<Action>) {
-        if self.source != Source::Coordinator || owner.is_empty() || owner.contains(' ') {
+        if !self.gone.contains(owner) {
             return;
         }
         let Some(uids) = self.owned.get(owner) else {
-            self.orphaning.remove(owner);
+            self.gone.remove(owner);
             return;
         };
-        if self.orphaning.contains(owner) {
-            return;
-        }
         for uid in uids.clone() {
             if self.pods.get(&uid).is_some_and(|pod| !self.is_leaving(pod)) {
                 self.leaving.insert(uid.clone(), None);

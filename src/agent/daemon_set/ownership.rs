@@ -22,6 +22,11 @@ pub(super) fn controller(pod: &Pod) -> Option<String> {
     }
 }
 
+/// Whether what [`controller`] says is the UID of a DaemonSet.
+pub(super) fn is_uid(owner: &str) -> bool {
+    !owner.is_empty() && !owner.contains(' ')
+}
+
 /// The selector, unless it selects everything or cannot be read.
 pub(super) fn selector(set: &Stored<DaemonSet>) -> Option<Selector> {
     let object = &set.object.spec.as_ref()?.selector;

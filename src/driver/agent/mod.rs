@@ -210,7 +210,8 @@ fn keep_session(hands: &Hands, connection: &Connection) -> anyhow::Result<watch:
     let machine = Session::new(claimant, record, config, clock::now(), clock::wall());
     let client = connection.client_with_timeout(config.timeout())?;
     let (reports, session) = watch::channel(None);
-    tokio::spawn(session::keep(machine, hands.config.node_name.clone(), client, hands.disk.clone(), reports));
+    let registered = hands.registrar.subscribe();
+    tokio::spawn(session::keep(machine, client, registered, hands.disk.clone(), reports));
     Ok(session)
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::node::Input;
 use super::registration::{self, Description};
 use crate::driver::clock;
+use crate::time::Instant;
 
 /// Pause between attempts to register.
 const RETRY: Duration = Duration::from_secs(1);
@@ -16,19 +17,26 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Changes within this time are written together.
 const GATHER: Duration = Duration::from_millis(50);
 
+/// How the Node came to be registered in this process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Registered {
+    /// When the request left that made the Node, if there was none before.
+    pub(super) made: Option<Instant>,
+}
+
 /// A handle on the Node's description.
 #[derive(Clone, Debug)]
 pub(super) struct Registrar {
     description: watch::Sender<Description>,
     again: Arc<Notify>,
-    registered: watch::Receiver<bool>,
+    registered: watch::Receiver<Option<Registered>>,
 }
 
 impl Registrar {
     /// Starts to register the node, and to keep it registered.
     pub(super) fn start(client: Client, description: Description, inputs: mpsc::Sender<Input>) -> Self {
         let (description, changes) = watch::channel(description);
-        let (done, registered) = watch::channel(false);
+        let (done, registered) = watch::channel(None);
         let again = Arc::new(Notify::new());
         tokio::spawn(keep(client, changes, again.clone(), inputs, done));
         Self { description, again, registered }
@@ -53,10 +61,15 @@ impl Registrar {
         self.again.notify_one();
     }
 
+    /// How the Node came to be registered, once it is.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Option<Registered>> {
+        self.registered.clone()
+    }
+
     /// Waits until the Node has been registered once.
     pub(super) async fn registered(&self) {
         // Only the task's end closes the channel, and then nobody waits any more.
-        let _ = self.registered.clone().wait_for(|done| *done).await;
+        let _ = self.registered.clone().wait_for(Option::is_some).await;
     }
 }
 
@@ -65,13 +78,15 @@ async fn keep(
     mut changes: watch::Receiver<Description>,
     again: Arc<Notify>,
     inputs: mpsc::Sender<Input>,
-    done: watch::Sender<bool>,
+    done: watch::Sender<Option<Registered>>,
 ) {
     loop {
         let description = changes.borrow_and_update().clone();
+        let sent = clock::now();
         match registration::register(&client, &description, clock::wall()).await {
-            Ok(node) => {
-                done.send_replace(true);
+            Ok((node, was_made)) => {
+                let made = was_made.then_some(sent);
+                done.send_modify(|registered| *registered = registered.or(Some(Registered { made })));
                 if inputs.send(Input::Registered(Box::new(node))).await.is_err() {
                     return;
                 }

@@ -235,26 +235,26 @@ fn binary(bytes: u64) -> String {
 }
 
 /// Brings the Node object in line with `description`, making it where it is absent. `now` is written for people.
-/// Answers with the object as the coordinator has it then.
+/// Answers with the object as the coordinator has it then, and whether it was made just now.
 pub(super) async fn register(
     client: &Client,
     description: &Description,
     now: WallTime,
-) -> kube::Result<Node> {
+) -> kube::Result<(Node, bool)> {
     let nodes: Api<Node> = Api::all(client.clone());
     let Some(known) = nodes.get_opt(&description.name).await? else {
         let mut node = description.node(now);
         let status = node.status.take();
-        let made = match nodes.create(&PostParams::default(), &node).await {
-            Ok(made) => made,
+        let (made, was_made) = match nodes.create(&PostParams::default(), &node).await {
+            Ok(made) => (made, true),
             Err(kube::Error::Api(refusal)) if refusal.reason == "AlreadyExists" => {
-                nodes.get(&description.name).await?
+                (nodes.get(&description.name).await?, false)
             }
             Err(error) => return Err(error),
         };
         let mut full = made.clone();
         full.status = status;
-        return patch_status(&nodes, description, &made, &full).await;
+        return Ok((patch_status(&nodes, description, &made, &full).await?, was_made));
     };
     let metadata = metadata_patch(&known, description);
     let mut current = known.clone();
@@ -264,7 +264,7 @@ pub(super) async fn register(
     }
     let mut wanted = current.clone();
     wanted.status = Some(description.status(now));
-    patch_status(&nodes, description, &current, &wanted).await
+    Ok((patch_status(&nodes, description, &current, &wanted).await?, false))
 }
 
 /// Labels and annotations that differ, as a merge patch; null when none does.

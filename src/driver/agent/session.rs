@@ -5,17 +5,17 @@ use std::path::Path;
 use std::pin::Pin;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::watch;
 
 use super::disk::{Disk, Durability};
+use super::registrar::Registered;
 use crate::driver::clock;
 use crate::lease::session::{Answer, Effect, Input, Record, Report, Session};
+use crate::lease::wire;
 use crate::time::Instant;
 
-const NAMESPACE: &str = "kube-node-lease";
 const FILE: &str = "session.json";
 
 /// What the disk remembers of the last session.
@@ -31,8 +31,8 @@ type Request = Pin<Box<dyn Future<Output = Input> + Send>>;
 /// Runs the session's machine for as long as somebody listens to its reports.
 pub(super) async fn keep(
     mut session: Session,
-    node: String,
     client: Client,
+    registered: watch::Receiver<Option<Registered>>,
     disk: Disk,
     reports: watch::Sender<Option<Report>>,
 ) {
@@ -40,7 +40,10 @@ pub(super) async fn keep(
     loop {
         while let Some(effect) = session.next_effect() {
             match effect {
-                Effect::Read(number) => request = Some(Box::pin(read(client.clone(), node.clone(), number))),
+                Effect::Read(number) => {
+                    let node = session.node().to_owned();
+                    request = Some(Box::pin(read(client.clone(), node, registered.clone(), number)));
+                }
                 Effect::Create(number, lease) => {
                     request = Some(Box::pin(create(client.clone(), lease, number)))
                 }
@@ -90,15 +93,21 @@ fn tell(report: &Report) {
 }
 
 fn leases(client: Client) -> Api<Lease> {
-    Api::namespaced(client, NAMESPACE)
+    Api::namespaced(client, wire::NAMESPACE)
 }
 
-async fn read(client: Client, node: String, number: u64) -> Input {
-    let answer = match leases(client.clone()).get_opt(&node).await {
+/// Reads the Lease. Where it is absent, the Node is waited for: who made it says whether anybody can have had a Lease.
+async fn read(
+    client: Client,
+    node: String,
+    mut registered: watch::Receiver<Option<Registered>>,
+    number: u64,
+) -> Input {
+    let answer = match leases(client).get_opt(&node).await {
         Ok(Some(lease)) => Answer::Found(Box::new(lease)),
-        Ok(None) => match Api::<Node>::all(client).get_opt(&node).await {
-            Ok(found) => Answer::Absent { node_registered: found.is_some() },
-            Err(error) => failed(&error),
+        Ok(None) => match registered.wait_for(Option::is_some).await {
+            Ok(registered) => Answer::Absent { node_made: registered.and_then(|node| node.made) },
+            Err(_) => Answer::Failed,
         },
         Err(error) => failed(&error),
     };
@@ -125,7 +134,7 @@ async fn update(client: Client, lease: Box<Lease>, number: u64) -> Input {
 fn failed(error: &kube::Error) -> Answer {
     match error {
         kube::Error::Api(status) if status.code == 409 => Answer::Conflict,
-        kube::Error::Api(status) if status.code == 404 => Answer::Absent { node_registered: true },
+        kube::Error::Api(status) if status.code == 404 => Answer::Absent { node_made: None },
         other => {
             tracing::debug!(error = %other, "no answer about the session's Lease");
             Answer::Failed

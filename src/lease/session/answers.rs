@@ -16,9 +16,9 @@ impl Session {
                 self.request = None;
                 self.found(*lease, now);
             }
-            Answer::Absent { node_registered } => {
+            Answer::Absent { node_made } => {
                 self.request = None;
-                self.absent(request, node_registered, now);
+                self.absent(node_made, now);
             }
             Answer::Written(lease) if request.kind != Kind::Look => {
                 self.request = None;
@@ -57,7 +57,7 @@ impl Session {
     pub(super) fn written(&mut self, request: Request, lease: Lease, now: Instant) {
         match request.kind {
             Kind::Renew => self.renewed(request, lease, now),
-            Kind::Take => self.took(request, lease),
+            Kind::Take => self.took(request, lease, now),
             Kind::Recreate => self.recreated(&lease, now),
             Kind::Release => self.released(),
             Kind::Look => {}
@@ -103,12 +103,13 @@ impl Session {
         self.not_before = now;
     }
 
-    pub(super) fn absent(&mut self, request: Request, node_registered: bool, now: Instant) {
-        let fresh = matches!(self.past, Past::Never) && !node_registered && self.seen.is_none();
+    pub(super) fn absent(&mut self, node_made: Option<Instant>, now: Instant) {
+        let first = node_made.filter(|_| matches!(self.past, Past::Never) && self.seen.is_none());
+        let not_after = first.map(|made| made + self.config.margin()).filter(|latest| now <= *latest);
         if self.releasing {
             self.released();
-        } else if fresh {
-            self.take(Target::Create { not_after: request.sent + self.config.margin() }, now);
+        } else if let Some(not_after) = not_after {
+            self.take(Target::Create { not_after }, now);
         } else {
             let lease = wire::revoked(&self.claimant.node, self.longest_duration());
             self.look_again(now);

@@ -1,6 +1,7 @@
 //! What a session's machine hears and what it wants done: its contract with the driver.
 
 use std::fmt;
+use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use serde::{Deserialize, Serialize};
@@ -80,10 +81,9 @@ pub enum Answer {
     Found(Box<Lease>),
     /// To a read or an update: there is no such Lease.
     Absent {
-        /// Whether the Node object of this name was there: `false` only if this agent created it in answering this
-        /// very read, after the Lease was found absent, and the coordinator said so (201). `true` where that is not
-        /// known.
-        node_registered: bool,
+        /// When this agent sent the request that made the Node object of this name, if it was this agent's and the
+        /// coordinator said so (201). None where the Node was there before, or where that is not known.
+        node_made: Option<Instant>,
     },
     /// To a write: done; the Lease as it is now.
     Written(Box<Lease>),
@@ -111,7 +111,7 @@ pub enum Input {
 /// What the machine wants done. Those with a number are answered by one [`Input`] with that number.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Read the Lease; where it is absent, create the Node object if it is not there.
+    /// Read the Lease; where it is absent, see to it that the Node object is there, and say who made it.
     Read(u64),
     /// Create the Lease.
     Create(u64, Box<Lease>),
@@ -119,7 +119,7 @@ pub enum Effect {
     Update(u64, Box<Lease>),
     /// The request under way has had its time: drop it and the connection it is on.
     CloseConnection,
-    /// Keep this record in place of the last.
+    /// Keep this record in place of the last. Asked for again, with the same number, until it is answered.
     Persist(u64, Box<Record>),
     /// Stop whatever must not outlive the session.
     Fence(u64),
@@ -211,6 +211,11 @@ impl fmt::Display for Wait {
 }
 
 impl Record {
+    /// D of the session, as everybody reads it from the Lease.
+    pub(super) fn duration_in(&self, lease: &Lease) -> Duration {
+        wire::duration(lease).unwrap_or(Duration::from_secs(self.duration_seconds))
+    }
+
     /// Whether this Lease is the one that the session is in, whoever holds it now.
     pub(super) fn is_of(&self, lease: &Lease) -> bool {
         match &self.taken {

@@ -20,7 +20,7 @@
 //! - An absent Lease is none of these: it is created as revoked and taken D + M later. One case waits for nothing: a
 //!   node that was never here, that is, no record on its disk *and* it was this agent that made the Node object. An
 //!   object can be created once, so nobody else can have had a session of that name in this store, and nobody can for
-//!   D + M; the creation has to leave within M, so that two can never believe. What another store knew (one lost, or
+//!   D + M; the Lease's creation has to leave within M of it, so that two can never believe. What another store knew (one lost, or
 //!   restored from before) is guarded by each identity's own Lease, which is absent as well and so not free. A record,
 //!   or an older Node, without the Lease means that the Lease was lost: wait.
 //! - The record is on disk before the Lease names its holder, and again, with UID and epoch, before anything is
@@ -59,6 +59,8 @@ pub struct Session {
     number: u64,
     /// How many sessions this machine has asked for; part of their holders' names.
     asked: u64,
+    /// The record on its way to disk.
+    persisting: Option<Persisting>,
     /// Nothing was held since the last fence.
     fenced: bool,
     releasing: bool,
@@ -145,6 +147,14 @@ struct Seen {
     alive: bool,
 }
 
+#[derive(Debug)]
+struct Persisting {
+    number: u64,
+    record: Record,
+    /// When it is asked for again.
+    again: Instant,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Request {
     number: u64,
@@ -187,6 +197,7 @@ impl Session {
             not_before: now,
             number: 0,
             asked: 0,
+            persisting: None,
             fenced: false,
             releasing: false,
             wall,
@@ -222,7 +233,8 @@ impl Session {
             Some(request) => Some(request.sent + self.timeout()),
             None => self.next_request(),
         };
-        [held, next].into_iter().flatten().min()
+        let record = self.persisting.as_ref().map(|persisting| persisting.again);
+        [held, next, record].into_iter().flatten().min()
     }
 
     /// When the state wants something sent.
@@ -263,6 +275,12 @@ impl Session {
             self.effects.push_back(Effect::CloseConnection);
             self.failed(request, now);
         }
+        let again = now + self.config.renew_every();
+        if let Some(persisting) = self.persisting.as_mut().filter(|persisting| now >= persisting.again) {
+            persisting.again = again;
+            let record = Box::new(persisting.record.clone());
+            self.effects.push_back(Effect::Persist(persisting.number, record));
+        }
     }
 
     /// Sends what the state wants sent.
@@ -296,6 +314,14 @@ impl Session {
     fn pace(&self) -> SessionConfig {
         let State::Held(held) = &self.state else { return self.config };
         self.config.paced_for(held.duration)
+    }
+
+    fn persist(&mut self, record: &Record, now: Instant) -> u64 {
+        let number = self.next_number();
+        let again = now + self.config.renew_every();
+        self.persisting = Some(Persisting { number, record: record.clone(), again });
+        self.effects.push_back(Effect::Persist(number, Box::new(record.clone())));
+        number
     }
 
     fn report(&mut self, report: Report) {

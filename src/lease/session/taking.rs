@@ -82,12 +82,14 @@ impl Session {
             },
             taken: Taken::Asked,
         };
-        let number = self.next_number();
-        self.effects.push_back(Effect::Persist(number, Box::new(record.clone())));
+        let number = self.persist(&record, now);
         self.state = State::Preparing { number, target, record };
     }
 
     pub(super) fn persisted(&mut self, number: u64, now: Instant) {
+        if self.persisting.as_ref().is_some_and(|persisting| persisting.number == number) {
+            self.persisting = None;
+        }
         if let State::Preparing { number: wanted, target, record } = &self.state {
             if *wanted == number {
                 let (target, record) = (target.clone(), record.clone());
@@ -131,32 +133,34 @@ impl Session {
         self.state = State::Taking;
     }
 
-    pub(super) fn took(&mut self, request: Request, lease: Lease) {
+    pub(super) fn took(&mut self, request: Request, lease: Lease, now: Instant) {
         let Past::Asked(record) = &self.past else { return };
         if wire::holder(&lease) != record.holder {
             self.state = State::Looking;
             return;
         }
-        let duration = wire::duration(&lease).unwrap_or(Duration::from_secs(record.duration_seconds));
         let record = record.clone();
-        self.hold(&record, lease, duration, request.sent + duration);
+        self.hold(&record, lease, request.sent, now);
         self.not_before = request.sent + self.pace().renew_every();
     }
 
     /// The Lease names the session that this agent's record names: go on with it where it left off.
     pub(super) fn resume(&mut self, record: &Record, lease: Lease, now: Instant) {
-        let duration = wire::duration(&lease).unwrap_or(Duration::ZERO);
         let sent = wire::sent_at(&lease).filter(|sent| *sent <= now);
-        match sent.map(|sent| sent + duration) {
-            Some(deadline) if now < deadline && !self.releasing => {
-                self.hold(record, lease, duration, deadline);
+        match sent.filter(|sent| now < *sent + record.duration_in(&lease)) {
+            Some(sent) if !self.releasing => {
+                self.hold(record, lease, sent, now);
                 self.not_before = now;
             }
-            _ => self.lapse(if self.releasing { Lapse::Released } else { Lapse::Expired }),
+            Some(_) => self.lapse(Lapse::Released),
+            None => self.lapse(Lapse::Expired),
         }
     }
 
-    pub(super) fn hold(&mut self, record: &Record, lease: Lease, duration: Duration, deadline: Instant) {
+    /// Held, by a write that left at `sent` and was accepted.
+    fn hold(&mut self, record: &Record, lease: Lease, sent: Instant, now: Instant) {
+        let duration = record.duration_in(&lease);
+        let deadline = sent + duration;
         let id = SessionId {
             node: self.claimant.node.clone(),
             lease_uid: wire::uid(&lease).to_owned(),
@@ -168,9 +172,7 @@ impl Session {
             self.report(Report::Held(id.clone()));
             Stored::Yes
         } else {
-            let number = self.next_number();
-            self.effects.push_back(Effect::Persist(number, Box::new(numbered.clone())));
-            Stored::No { number }
+            Stored::No { number: self.persist(&numbered, now) }
         };
         self.past = Past::Own(numbered);
         self.seen = None;
@@ -208,6 +210,7 @@ impl Session {
         if self.request.take().is_some() {
             self.effects.push_back(Effect::CloseConnection);
         }
+        self.persisting = None;
         self.fence(None);
         self.report(Report::Lapsed(why));
     }

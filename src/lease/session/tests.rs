@@ -33,7 +33,7 @@ fn stored(lease: &Lease, version: u32) -> Box<Lease> {
 /// Up to the record on disk, which takes until `kept`.
 fn asked(session: &mut Session, kept: u64) -> Vec<Effect> {
     let [Effect::Read(read)] = hear(session, Input::Tick, 0)[..] else { panic!("it looks first") };
-    let absent = Answer::Absent { node_registered: false };
+    let absent = Answer::Absent { node_made: Some(at(0)) };
     let [Effect::Fence(fence)] = hear(session, Input::Answer(read, absent), 0)[..] else {
         panic!("it fences")
     };
@@ -58,7 +58,9 @@ fn renewing(session: &mut Session) -> (u64, Box<Lease>) {
 #[test]
 fn a_node_that_was_never_here_waits_after_all_when_it_was_slow() {
     assert!(matches!(asked(&mut session(), 3)[..], [Effect::Create(..)]));
-    assert!(matches!(asked(&mut session(), 4)[..], [Effect::Read(_)]));
+    let late = asked(&mut session(), 4);
+    assert!(late.iter().any(|effect| matches!(effect, Effect::Read(_))), "{late:?}");
+    assert!(!late.iter().any(|effect| matches!(effect, Effect::Create(..))), "{late:?}");
 }
 
 #[test]
@@ -106,6 +108,23 @@ fn a_renewal_keeps_what_others_wrote_into_the_lease_and_the_duration_of_the_sess
     assert_eq!(renewed.metadata.labels.as_ref().map(std::collections::BTreeMap::len), Some(1));
     assert_eq!(wire::duration(renewed), Some(Duration::from_secs(20)));
     assert_eq!(wire::annotation(renewed, wire::SERIAL), Some("3"));
+}
+
+#[test]
+fn a_record_is_asked_for_until_it_is_kept() {
+    let mut session = session();
+    let effects = asked(&mut session, 0);
+    let [Effect::Create(create, lease)] = &effects[..] else { panic!("it creates: {effects:?}") };
+    let effects = hear(&mut session, Input::Answer(*create, Answer::Written(stored(lease, 1))), 1);
+    let [Effect::Persist(record, _)] = effects[..] else { panic!("it persists: {effects:?}") };
+    let effects = hear(&mut session, Input::Tick, 5);
+    assert!(
+        matches!(effects[..], [Effect::Persist(again, _), Effect::Update(..)] if again == record),
+        "{effects:?}"
+    );
+    assert_eq!(session.deadline(at(5)), None);
+    hear(&mut session, Input::Persisted(record), 5);
+    assert_eq!(session.deadline(at(5)), Some(at(20)));
 }
 
 #[test]

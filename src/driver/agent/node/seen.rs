@@ -54,7 +54,9 @@ impl NodeLoop {
             }
             Seen::Complete => {
                 let seen = self.daemon_sets_list.seen.take().unwrap_or_default();
-                let absent: Vec<String> = self.known_daemon_sets.difference(&seen).cloned().collect();
+                let owners = self.daemon_sets.unknown_owners();
+                let known = self.known_daemon_sets.iter().chain(&owners);
+                let absent: Vec<String> = known.filter(|uid| !seen.contains(*uid)).cloned().collect();
                 self.daemon_sets_list.whole = true;
                 if !absent.is_empty() {
                     self.check_absence(Vec::new(), absent);
@@ -91,8 +93,10 @@ impl NodeLoop {
                 self.pods_list.whole = true;
                 self.drop_waiting();
                 self.remove_strays();
-                if !absent.is_empty() {
-                    self.check_absence(absent, Vec::new());
+                let owners = self.daemon_sets.unknown_owners();
+                let owners = if self.daemon_sets_list.whole { owners } else { Vec::new() };
+                if !absent.is_empty() || !owners.is_empty() {
+                    self.check_absence(absent, owners);
                 }
             }
             Seen::Deleted(pod) => {
