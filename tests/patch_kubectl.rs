@@ -38,7 +38,7 @@ fn compare(object: &Value, patch: &Value) {
     assert_eq!(ours, by_kubectl(object, patch), "{patch} on {object}");
 }
 
-fn pod(spec: Value) -> Value {
+fn pod(spec: &Value) -> Value {
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p", "finalizers": ["a/a", "b/b"] }, "spec": spec })
 }
 
@@ -48,7 +48,7 @@ fn strategic_merges_agree_with_kubectl() {
         eprintln!("skipped: there is no kubectl");
         return;
     }
-    let live = pod(json!({
+    let live = pod(&json!({
         "containers": [
             { "name": "a", "image": "i:1", "env": [{ "name": "X", "value": "1" }, { "name": "Y" }], "args": ["1", "2"] },
             { "name": "b", "image": "i:1", "ports": [{ "containerPort": 80 }, { "containerPort": 81 }] },
