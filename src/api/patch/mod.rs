@@ -68,7 +68,7 @@ impl From<PatchError> for Status {
             PatchError::Unprocessable(text) => {
                 let message = "the server rejected our request due to an error in our request";
                 let mut status = Self::new(422, "Invalid", message);
-                status.details = json!({ "causes": [{ "message": text }] });
+                status.details = json!({ "causes": [{ "message": text, "field": "patch" }] });
                 status
             }
         }
