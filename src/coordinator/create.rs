@@ -29,7 +29,7 @@ impl Turn<'_, '_> {
         self.check_namespace_accepts(&value)?;
         let name = self.choose_name(&mut value)?;
         metadata::fill(&mut value, self.entropy.uid(), self.now);
-        self.prepare_new(&mut value);
+        self.prepare_new(&mut value)?;
         let mut errors = metadata::validate(self.kind(), &value);
         errors.extend((self.kind().validate)(&value));
         self.refuse_errors(&name, &errors)?;
@@ -90,7 +90,7 @@ impl Turn<'_, '_> {
 
     /// What upstream's strategies do to a new object before it is validated. The defaults come last of what holds for
     /// all kinds: some read the name, and the status starts from them.
-    fn prepare_new(&self, value: &mut Value) {
+    fn prepare_new(&self, value: &mut Value) -> Result<(), Status> {
         let kind = self.kind();
         if kind.has_status && !keeps_status_on_create(kind) {
             value.as_object_mut().expect("decoded as an object").remove("status");
@@ -101,12 +101,13 @@ impl Turn<'_, '_> {
         }
         (kind.defaults)(value);
         if is(kind, "", "Pod") {
-            pod::prepare_new(value, self.now);
+            pod::prepare_new(value, self.now)?;
         } else if is(kind, "", "Namespace") {
             namespace::prepare_new(value);
         } else if is(kind, "apps", "DaemonSet") {
             daemon_set::prepare_new(value);
         }
+        Ok(())
     }
 
     fn check_free(&self, name: &str, value: &Value) -> Result<(), Status> {

@@ -1,10 +1,13 @@
 //! What is particular to Pods: the first status, binding, and the time that a Pod is given to end.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::kinds::Kind;
 use crate::api::names;
+use crate::api::pod_resources::qos_class;
 use crate::api::status::{FieldError, Status};
 use crate::coordinator::command::{Body, Outcome, Reply};
 use crate::coordinator::delete::Ending;
@@ -25,8 +28,10 @@ pub(super) fn warning(kind: &Kind, name: &str) -> Option<String> {
     })
 }
 
-/// A gated Pod says from the start that it waits.
-pub(super) fn prepare_new(pod: &mut Value, now: WallTime) {
+/// A new Pod is pending, or waits at a gate; its quality of service is fixed for life.
+pub(super) fn prepare_new(pod: &mut Value, now: WallTime) -> Result<(), Status> {
+    let typed = Pod::deserialize(&*pod).map_err(Status::internal)?;
+    pod["status"] = json!({ "phase": "Pending", "qosClass": qos_class(&typed).name() });
     if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
         let condition = json!({
             "type": "PodScheduled",
@@ -36,6 +41,7 @@ pub(super) fn prepare_new(pod: &mut Value, now: WallTime) {
         });
         set_condition(pod, condition, now);
     }
+    Ok(())
 }
 
 /// A node writes status, and not what else it read long ago.

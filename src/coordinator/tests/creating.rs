@@ -53,13 +53,13 @@ fn fields_that_nobody_knows_are_kept() {
 #[test]
 fn unknown_fields_that_a_patch_brings_are_told_or_refused_as_the_client_wishes() {
     let mut endpoint = Endpoint::new();
-    let mut body = pod("a");
+    let mut body = daemon_set("a");
     body["spec"]["tomorrow"] = 1.into();
-    endpoint.create("Pod", body);
+    endpoint.create("DaemonSet", body);
     let mut patch = |patch: &str, field_validation| {
         let patch = Patch::parse(STRATEGIC_PATCH, patch.as_bytes()).expect("JSON");
         let action = Action::Patch { name: "a".into(), subresource: Subresource::Main, patch };
-        let mut command = Command::new(kind("Pod"), "default", action);
+        let mut command = Command::new(kind("DaemonSet"), "default", action);
         command.field_validation = field_validation;
         endpoint.run(&command)
     };
