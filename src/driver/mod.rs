@@ -14,6 +14,7 @@ mod reset;
 pub mod sealed;
 mod service;
 mod steward;
+mod watches;
 
 pub use commands::run;
 

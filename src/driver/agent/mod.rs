@@ -18,7 +18,6 @@ mod registrar;
 mod registration;
 mod session;
 mod sources;
-mod watches;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,6 +41,7 @@ use crate::detect;
 use crate::driver::clock;
 use crate::driver::recorder::Recorder;
 use crate::driver::sealed::Sealer;
+use crate::driver::watches;
 use crate::lease::session::{Claimant, Report, Session};
 use crate::logs;
 use crate::network::cni::{Cni, ConfigurationWatch};

@@ -20,8 +20,8 @@ use tokio::task::JoinHandle;
 use super::disk::{Disk, DiskError, Durability};
 use super::hosted::Uid;
 use super::node::Input;
-use super::watches;
 use crate::driver::sealed::Sealer;
+use crate::driver::watches;
 
 /// How long an object that has never been seen is waited for before the disk's word counts.
 const PATIENCE: Duration = Duration::from_secs(2);

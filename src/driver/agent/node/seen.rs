@@ -12,13 +12,14 @@ use crate::agent::pod;
 use crate::api::hash::Stored;
 use crate::driver::agent::disk::Durability;
 use crate::driver::agent::hosted::{Remote, as_hosted, runtime_uid};
-use crate::driver::agent::watches::Seen;
 
 /// Where the node's own object is remembered.
 pub(super) const NODE_FILE: &str = "cache/node.json";
 
 /// Where DaemonSets are remembered.
 pub(super) const DAEMON_SETS_DIR: &str = "cache/daemonsets";
+
+use crate::driver::watches::Seen;
 
 impl NodeLoop {
     pub(super) fn hear_node(&mut self, seen: Seen<Node>) {

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 /// What a watch has to say.
 #[derive(Debug)]
-pub(super) enum Seen<K> {
+pub(in crate::driver) enum Seen<K> {
     /// A list begins; what is not in it by `Complete` is gone.
     Restarted,
     /// In the list.
@@ -52,7 +52,7 @@ impl Backoff for Doubling {
 }
 
 /// What kube's watcher says, tried again with growing pauses when the coordinator is away.
-pub(super) fn stream<K>(
+pub(in crate::driver) fn stream<K>(
     api: Api<K>,
     config: watcher::Config,
 ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
@@ -63,7 +63,7 @@ where
 }
 
 /// Watches `api` with `config` until the loop is gone, wrapping what it sees into the loop's inputs.
-pub(super) async fn watch<K, I>(
+pub(in crate::driver) async fn watch<K, I>(
     api: Api<K>,
     config: watcher::Config,
     inputs: mpsc::Sender<I>,
