@@ -11,13 +11,7 @@ use crate::driver::agent::{self, AgentConfig};
 use crate::driver::clock;
 use crate::driver::coordinator::{self, CoordinatorConfig};
 use crate::driver::{reset, service, steward};
-use crate::server::tls::{Purpose, Wanted};
-
-/// Group of the nodes, and name of a node in it.
-const NODES: &str = "leasehold:nodes";
-
-/// Group of those who steward.
-const STEWARDS: &str = "leasehold:stewards";
+use crate::server::tls::{NODES, Purpose, STEWARDS, Wanted};
 
 /// Performs one long-running command.
 pub async fn run(command: Command) -> anyhow::Result<()> {

@@ -54,6 +54,8 @@ pub const MASTERS: &str = "system:masters";
 pub const NODES: &str = "leasehold:nodes";
 /// Who the coordinator is when it talks to a node: the only certificate a node accepts.
 pub const PROXY_NAME: &str = "leasehold:coordinator-proxy";
+/// Group of those who do what must be done once per cluster.
+pub const STEWARDS: &str = "leasehold:stewards";
 /// The administrator of the kubeconfig that is written on first start.
 pub const ADMIN_NAME: &str = "leasehold-admin";
 

@@ -144,7 +144,8 @@ fn keep_revisions(case: &Case<'_>, actions: &mut Vec<Action>) -> bool {
         return false;
     }
     let data = revision_data(case.set.template());
-    let same = |revision: &&Arc<ControllerRevision>| revision.data.as_ref().is_some_and(|have| have.0 == data);
+    let same =
+        |revision: &&Arc<ControllerRevision>| revision.data.as_ref().is_some_and(|have| have.0 == data);
     let highest = case.revisions.iter().map(|revision| revision.revision).max().unwrap_or_default();
     let name = format!("{}-{}", set.metadata.name.as_deref().unwrap_or_default(), case.set.revision());
     let current = case.revisions.iter().filter(same).max_by_key(|revision| revision.revision);
@@ -153,7 +154,9 @@ fn keep_revisions(case: &Case<'_>, actions: &mut Vec<Action>) -> bool {
             actions.push(Action::Renumber { revision: current.clone(), number: highest + 1 });
         }
         Some(_) => {}
-        None if case.revisions.iter().any(|revision| revision.metadata.name.as_ref() == Some(&name)) => return true,
+        None if case.revisions.iter().any(|revision| revision.metadata.name.as_ref() == Some(&name)) => {
+            return true;
+        }
         None => actions.push(Action::CreateRevision(Box::new(revision(case.set, name, highest + 1)))),
     }
     trim(case, current, actions);

@@ -37,8 +37,7 @@ async fn try_empty(client: &Client, name: &str) -> kube::Result<()> {
     if let Some(finalizers) = namespace.spec.as_mut().and_then(|spec| spec.finalizers.as_mut()) {
         finalizers.retain(|finalizer| finalizer != "kubernetes");
     }
-    let body = serde_json::to_vec(&namespace).map_err(kube::Error::SerdeError)?;
-    namespaces.replace_subresource("finalize", name, &PostParams::default(), body).await.map(drop)
+    namespaces.replace_subresource("finalize", name, &PostParams::default(), &namespace).await.map(drop)
 }
 
 /// Deletes all objects of one kind; how many there were.

@@ -85,7 +85,8 @@ impl View {
             Input::Pods(seen) => {
                 for (before, after) in self.pods.hear(seen) {
                     self.relate(before.as_deref().map(Resource::meta), after.as_deref().map(Resource::meta));
-                    let unowned = [before, after].into_iter().flatten().any(|pod| controller(&pod.metadata).is_none());
+                    let unowned =
+                        [before, after].into_iter().flatten().any(|pod| controller(&pod.metadata).is_none());
                     if unowned {
                         self.marked.extend(self.daemon_sets.objects.keys().cloned());
                     }

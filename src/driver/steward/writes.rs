@@ -31,8 +31,7 @@ impl Steward {
             return retry(self.end(&set.object, &pods, &revisions, ending).await);
         }
         let nodes = self.view.nodes();
-        let case =
-            Case { set: &set, pods: &pods, revisions: &revisions, nodes: &nodes, wall: clock::wall() };
+        let case = Case { set: &set, pods: &pods, revisions: &revisions, nodes: &nodes, wall: clock::wall() };
         let (actions, again) = daemon_set::plan(&case);
         for action in actions {
             if let Err(error) = self.perform(&set.object, &action).await {

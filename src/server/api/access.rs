@@ -1,8 +1,8 @@
-//! Who may do what. The administrator's group and the nodes' may do everything; whoever else has a certificate of this
+//! Who may do what. The administrator's group, the nodes' and the stewards' may do everything; whoever else has a certificate of this
 //! cluster may read discovery documents, and nothing else.
 
 use crate::api::status::Status;
-use crate::server::tls::{MASTERS, NODES, Peer};
+use crate::server::tls::{MASTERS, NODES, Peer, STEWARDS};
 
 /// What is attempted, in upstream's words.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Attempt<'a> {
 
 /// Lets it pass, or refuses it with 403.
 pub fn allow(peer: &Peer, attempt: &Attempt<'_>) -> Result<(), Status> {
-    if peer.organizations.iter().any(|group| group == MASTERS || group == NODES) {
+    if peer.organizations.iter().any(|group| [MASTERS, NODES, STEWARDS].contains(&group.as_str())) {
         return Ok(());
     }
     let Attempt { verb, group, resource, namespace, name } = attempt;

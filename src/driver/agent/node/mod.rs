@@ -30,9 +30,9 @@ use crate::driver::agent::hosted::{Deadlines, Hosted, Kept, Remote, Uid};
 use crate::driver::agent::mirror::Outcome;
 use crate::driver::agent::perform;
 use crate::driver::clock;
-use crate::driver::watches::Seen;
 use crate::driver::entropy::SystemEntropy;
 use crate::driver::recorder::Occurrence;
+use crate::driver::watches::Seen;
 use crate::time::Instant;
 
 /// How long the coordinator is waited for before the node starts from what its own disk remembers.
