@@ -7,6 +7,8 @@ mod access;
 mod forms;
 mod kubectl;
 mod lists;
+#[path = "../support/machine.rs"]
+mod machine;
 mod nodes;
 mod objects;
 mod refusals;
