@@ -29,7 +29,7 @@ const STREAMS_MAX: u32 = 250;
 /// A handshake, or the head of a request, that is not there by then is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for a request's head on a new connection; HTTP/1.1 connections may be idle so long between requests.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
+const HEADER_TIMEOUT: Duration = Duration::from_mins(2);
 /// HTTP/2 connections are probed this often, and closed when no answer comes within the second.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);

@@ -157,9 +157,12 @@ fn make_private_directory(directory: &Path) -> Result<(), OpenError> {
 
 fn lock(directory: &Path) -> Result<Flock<File>, OpenError> {
     let file = File::open(directory).map_err(|e| io(directory, "open", e))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => OpenError::InUse { path: directory.to_owned() },
-        other => io(directory, "lock", other),
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+        if errno == nix::errno::Errno::EWOULDBLOCK {
+            OpenError::InUse { path: directory.to_owned() }
+        } else {
+            io(directory, "lock", errno)
+        }
     })
 }
 
@@ -204,9 +207,12 @@ fn check_header(path: &Path) -> Result<(), OpenError> {
     let corrupt = |detail: &str| OpenError::Corrupt { path: path.to_owned(), detail: detail.into() };
     let mut header = [0_u8; 100];
     let mut file = File::open(path).map_err(|e| io(path, "open", e))?;
-    file.read_exact(&mut header).map_err(|e| match e.kind() {
-        ErrorKind::UnexpectedEof => corrupt("it is shorter than a database header"),
-        _ => io(path, "read", e),
+    file.read_exact(&mut header).map_err(|e| {
+        if e.kind() == ErrorKind::UnexpectedEof {
+            corrupt("it is shorter than a database header")
+        } else {
+            io(path, "read", e)
+        }
     })?;
     if &header[..16] != b"SQLite format 3\0" {
         return Err(corrupt("it is no SQLite database"));

@@ -1,8 +1,8 @@
 //! Pods' logs and exec, fetched from the node that runs the Pod.
 //!
-//! The node's kubelet endpoint is asked with the coordinator's proxy certificate, and must show the certificate that the
-//! Node's annotation names, or, where there is none, one of this cluster's authority for its InternalIP. Logs are passed on as they come; exec is a tunnel of bytes once both sides have
-//! changed protocols.
+//! The node's kubelet endpoint is asked with the coordinator's proxy certificate. It must show the certificate that the
+//! Node's annotation names, or where there is none, one of this cluster's authority for its internal address. Logs are
+//! passed on as they come; exec is a tunnel of bytes once both sides have changed protocols.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -320,7 +320,7 @@ fn choose_container(pod: &Value, name: &str, asked: Option<&str>) -> Result<Stri
             );
             for (names, what) in [(init, "init"), (ephemeral, "ephemeral")] {
                 if !names.is_empty() {
-                    text.push_str(&format!(" or one of the {what} containers: [{}]", names.join(" ")));
+                    text = format!("{text} or one of the {what} containers: [{}]", names.join(" "));
                 }
             }
             Err(Status::bad_request(text))

@@ -100,6 +100,7 @@ impl Reply {
     }
 
     /// Adds `Warning` headers, as kubectl prints them.
+    #[must_use]
     pub fn warn(mut self, warnings: &[String]) -> Self {
         for warning in warnings {
             let text = format!("299 - {}", Value::from(warning.as_str()));

@@ -134,13 +134,11 @@ mod tests {
     use super::*;
 
     fn shown(path: &str) -> String {
-        match Route::parse(path) {
-            Route::Objects(t) => format!(
-                "{} ns={:?} name={:?} sub={:?} watch={}",
-                t.kind.plural, t.namespace, t.name, t.subresource, t.watch
-            ),
-            other => format!("{other:?}"),
-        }
+        let route = Route::parse(path);
+        let Route::Objects(Target { kind, namespace, name, subresource, watch }) = route else {
+            return format!("{route:?}");
+        };
+        format!("{} ns={namespace:?} name={name:?} sub={subresource:?} watch={watch}", kind.plural)
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::server::view::history::{Delivery, Watch};
 /// A watch that asks for bookmarks gets one at least this often.
 pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(50);
 /// How long a watch lasts that names no time, at least; twice that at most, as kube-apiserver.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// What a watch begins with.
 #[derive(Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ pub const HISTORY_CHANGES_MAX: usize = 8192;
 /// Most bytes of objects that it holds, old and new versions counted.
 pub const HISTORY_BYTES_MAX: usize = 16 << 20;
 /// Changes older than this are forgotten (etcd's default compaction under kube-apiserver is every 5 minutes) …
-pub const HISTORY_AGE_MAX: Duration = Duration::from_secs(300);
+pub const HISTORY_AGE_MAX: Duration = Duration::from_mins(5);
 /// … but for this many.
 const HISTORY_CHANGES_KEPT: usize = 64;
 /// Changes that may wait for one watcher. One more cuts it off.
