@@ -21,6 +21,10 @@ use super::{Rotation, pipe};
 /// How long a log process may take to say that it is there, and to answer one request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the shim may take to pass on what a container wrote before it ended; it takes milliseconds. Something that
+/// outlived its container may hold its output for ever.
+const LAST_OUTPUT: Duration = Duration::from_secs(2);
+
 /// Wait before a log process that could not be started is started again; doubled up to [`MAX_DELAY`].
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 
@@ -112,13 +116,15 @@ impl Fifos {
 #[derive(Clone, Debug)]
 pub struct Client {
     runtime_dir: PathBuf,
-    calls: mpsc::Sender<Call>,
+    orders: mpsc::Sender<Order>,
 }
 
 #[derive(Debug)]
-struct Call {
-    request: Request,
-    reply: oneshot::Sender<Result<Reply, String>>,
+enum Order {
+    /// Ask the log process.
+    Ask(Request, oneshot::Sender<Result<Reply, String>>),
+    /// A log has been closed.
+    Forget(String),
 }
 
 impl Client {
@@ -133,9 +139,9 @@ impl Client {
             stopped: false,
         };
         connection.connect().await.map_err(unavailable)?;
-        let (calls, queue) = mpsc::channel(QUEUE);
+        let (orders, queue) = mpsc::channel(QUEUE);
         tokio::spawn(connection.run(queue));
-        Ok(Self { runtime_dir: runtime_dir.to_owned(), calls })
+        Ok(Self { runtime_dir: runtime_dir.to_owned(), orders })
     }
 
     /// Makes a container's FIFOs and has them written to its log. Doing so again, also by a later agent, is fine.
@@ -155,17 +161,39 @@ impl Client {
         self.call(Request::Open(open)).await.map(|_| fifos)
     }
 
-    /// Has everything written that the container has put out, then removes its FIFOs. To be called when its task has
-    /// been deleted: only then has the shim passed on all output. None if no such log was open.
+    /// Has everything written that the container has put out, then removes its FIFOs. To be called when the container
+    /// has ended: this waits until the shim has passed on all output. None if no such log was open.
     pub async fn close(&self, id: &str) -> Result<Option<Counts>, Error> {
-        let reply = self.call(Request::Close { id: id.to_owned() }).await?;
+        let reply = if let Ok(reply) = timeout(LAST_OUTPUT, self.close_at_end(id)).await {
+            reply?
+        } else {
+            tracing::warn!(id, "something still holds the output of a container that has ended");
+            self.call(Request::Close { id: id.to_owned(), now: true }).await?
+        };
         for path in Fifos::of(&self.runtime_dir, id, false).paths() {
             let removed = absent_is_fine(std::fs::remove_file(path));
             removed.map_err(|source| Error::Fifo { path: path.clone(), source })?;
         }
+        let _ = self.orders.send(Order::Forget(id.to_owned())).await;
         match reply {
             Reply::Closed(counts) => Ok(counts),
-            Reply::Done | Reply::List(_) | Reply::Refused { .. } => Err(unexpected(&reply)),
+            Reply::Refused { why } => Err(Error::Refused { why }),
+            Reply::Done | Reply::List(_) => Err(unexpected(&reply)),
+        }
+    }
+
+    /// Waits for a log's end on a connection of its own, since others want to ask other things meanwhile.
+    async fn close_at_end(&self, id: &str) -> Result<Reply, Error> {
+        let request = Request::Close { id: id.to_owned(), now: false };
+        loop {
+            if let Ok(stream) = UnixStream::connect(socket(&self.runtime_dir)).await
+                && let Ok(reply) = exchange(&mut BufReader::new(stream), &request).await
+            {
+                return Ok(reply);
+            }
+            // It has ended: this has it started again.
+            self.list().await?;
+            sleep(FIRST_DELAY).await;
         }
     }
 
@@ -186,7 +214,7 @@ impl Client {
         let unavailable = |why: String| Error::Unavailable { runtime_dir: self.runtime_dir.clone(), why };
         let (reply, answer) = oneshot::channel();
         let ended = || unavailable("the runtime is shutting down".into());
-        self.calls.send(Call { request, reply }).await.map_err(|_| ended())?;
+        self.orders.send(Order::Ask(request, reply)).await.map_err(|_| ended())?;
         match answer.await.map_err(|_| ended())?.map_err(unavailable)? {
             Reply::Refused { why } => Err(Error::Refused { why }),
             reply @ (Reply::Done | Reply::Closed(_) | Reply::List(_)) => Ok(reply),
@@ -211,16 +239,17 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(mut self, mut queue: mpsc::Receiver<Call>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Order>) {
         let mut delay = FIRST_DELAY;
         loop {
             tokio::select! {
-                call = queue.recv() => match call {
-                    Some(call) => {
-                        let reply = self.ask_twice(&call.request).await;
+                order = queue.recv() => match order {
+                    Some(Order::Ask(request, asker)) => {
+                        let reply = self.ask_twice(&request).await;
                         // Nobody waits for it any more: fine.
-                        let _ = call.reply.send(reply);
+                        let _ = asker.send(reply);
                     }
+                    Some(Order::Forget(id)) => drop(self.held.remove(&id)),
                     None => return,
                 },
                 () = gone(self.stream.as_mut()) => {
@@ -272,7 +301,6 @@ impl Connection {
     fn note(&mut self, request: &Request, reply: &Reply) {
         match (request, reply) {
             (Request::Open(open), Reply::Done) => self.hold(&open.id),
-            (Request::Close { id }, Reply::Closed(_)) => drop(self.held.remove(id)),
             (Request::Stop, Reply::Done) => {
                 self.stopped = true;
                 self.stream = None;
@@ -283,7 +311,8 @@ impl Connection {
 
     fn hold(&mut self, id: &str) {
         let fifos = Fifos::of(&self.runtime_dir, id, false);
-        self.held.insert(id.to_owned(), fifos.paths().filter_map(|path| pipe::open(path).ok()).collect());
+        self.held
+            .insert(id.to_owned(), fifos.paths().filter_map(|path| pipe::open_reader(path).ok()).collect());
     }
 
     /// Connects, starting the process if need be. One that ends, or is not quite there, is tried again.

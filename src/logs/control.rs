@@ -1,5 +1,5 @@
 //! What is said on the log process's control socket: one JSON object a line, each [`Request`] answered by one
-//! [`Reply`], in order.
+//! [`Reply`]; in order, but for `Close`, which may wait.
 
 use std::path::PathBuf;
 
@@ -34,10 +34,13 @@ pub struct Open {
 pub enum Request {
     /// Begin to write a log. The same request twice is one; another one under the same id is refused.
     Open(Open),
-    /// Write what the FIFOs still hold, then forget the log. Unknown ids are fine.
+    /// Write what still comes until nobody has the FIFOs open for writing any more, then forget the log and answer.
+    /// Unknown ids are fine. Meanwhile other requests on this connection are answered.
     Close {
         /// As opened.
         id: String,
+        /// Do not wait: write what the FIFOs hold.
+        now: bool,
     },
     /// All open logs.
     List,

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use super::Clock;
 use super::compress::Compressor;
@@ -37,10 +38,35 @@ pub(crate) struct Log {
     pub(crate) counts: Counts,
     /// None while it cannot be opened.
     file: Option<LogFile>,
-    stdout: File,
-    stderr: Option<File>,
+    stdout: Fifo,
+    stderr: Option<Fifo>,
     /// A disk that stays full is reported once.
     complained: bool,
+}
+
+/// One of a log's FIFOs.
+#[derive(Debug)]
+struct Fifo {
+    file: File,
+    /// Opened for reading alone: the log is to be closed when the last writer has gone.
+    ending: bool,
+    /// It has, and all is read.
+    ended: bool,
+}
+
+impl Fifo {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: pipe::open(path)?, ending: false, ended: false })
+    }
+
+    /// Lets go of our own writing end. A FIFO that is not there any more has nobody who writes.
+    fn end(&mut self, path: &Path) {
+        self.ending = true;
+        match pipe::open_reader(path) {
+            Ok(reader) => self.file = reader,
+            Err(_) => self.ended = true,
+        }
+    }
 }
 
 /// How far a turn got.
@@ -62,8 +88,8 @@ struct Composed {
 impl Log {
     /// Opens the FIFOs, which must be there, and the log file, which may have to wait.
     pub(crate) fn open(spec: Open) -> io::Result<Self> {
-        let stdout = pipe::open(&spec.stdout)?;
-        let stderr = spec.stderr.as_deref().map(pipe::open).transpose()?;
+        let stdout = Fifo::open(&spec.stdout)?;
+        let stderr = spec.stderr.as_deref().map(Fifo::open).transpose()?;
         let mut log = Self { spec, counts: Counts::default(), file: None, stdout, stderr, complained: false };
         if let Err(error) = log.file() {
             log.complain(&error);
@@ -75,14 +101,31 @@ impl Log {
 
     /// The FIFOs it has.
     pub(crate) fn streams(&self) -> impl Iterator<Item = (Stream, &File)> {
-        let stderr = self.stderr.as_ref().map(|fifo| (Stream::Stderr, fifo));
-        std::iter::once((Stream::Stdout, &self.stdout)).chain(stderr)
+        let stderr = self.stderr.as_ref().map(|fifo| (Stream::Stderr, &fifo.file));
+        std::iter::once((Stream::Stdout, &self.stdout.file)).chain(stderr)
     }
 
-    fn fifo(&self, stream: Stream) -> Option<&File> {
+    /// Waits from now on for the last writers to go. False if it does so already.
+    pub(crate) fn end(&mut self) -> bool {
+        if self.stdout.ending {
+            return false;
+        }
+        self.stdout.end(&self.spec.stdout);
+        if let (Some(fifo), Some(path)) = (&mut self.stderr, &self.spec.stderr) {
+            fifo.end(path);
+        }
+        true
+    }
+
+    /// Whether all has been read that will ever come; known once [`Self::end`] was called.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.stdout.ended && self.stderr.as_ref().is_none_or(|fifo| fifo.ended)
+    }
+
+    fn fifo(&mut self, stream: Stream) -> Option<&mut Fifo> {
         match stream {
-            Stream::Stdout => Some(&self.stdout),
-            Stream::Stderr => self.stderr.as_ref(),
+            Stream::Stdout => Some(&mut self.stdout),
+            Stream::Stderr => self.stderr.as_mut(),
         }
     }
 
@@ -104,18 +147,22 @@ impl Log {
     /// Writes some of what a stream holds.
     pub(crate) fn turn(&mut self, stream: Stream, tools: &mut Tools, draining: bool) -> io::Result<Turn> {
         let Some(fifo) = self.fifo(stream) else { return Ok(Turn::Idle) };
-        let peek = tools.peeker.peek(fifo)?;
+        // Asked before looking: what was written before the end is seen.
+        let ended = fifo.ending && pipe::has_ended(&fifo.file)?;
+        let peek = tools.peeker.peek(&fifo.file, !fifo.ending)?;
         if peek.output.is_empty() {
+            fifo.ended |= ended;
             return Ok(Turn::Idle);
         }
-        let unfinished = if draining || peek.crowded { Unfinished::GoesAlone } else { Unfinished::Waits };
+        let unfinished =
+            if draining || ended || peek.crowded { Unfinished::GoesAlone } else { Unfinished::Waits };
         let output = Output { stream, bytes: peek.output, now: (tools.clock)(), unfinished };
         match self.plan(&output, &mut tools.records, &mut tools.compressor) {
             Ok(batch) if batch.taken == 0 => Ok(Turn::Idle),
             Ok(batch) => self.take(&batch, &output, &mut tools.records, &tools.journal),
             Err(error) => {
                 self.complain(&error);
-                pipe::discard(self.fifo(stream).expect("it was there above"), output.bytes.len())?;
+                pipe::discard(&self.fifo(stream).expect("it was there above").file, output.bytes.len())?;
                 self.counts.dropped_count += newlines(output.bytes);
                 Ok(Turn::Took(output.bytes.len()))
             }
@@ -155,7 +202,7 @@ impl Log {
         records: &mut Vec<u8>,
         journal: &Journal,
     ) -> io::Result<Turn> {
-        let fifo = self.fifo(batch.stream).expect("its output was seen");
+        let fifo = &self.fifo(batch.stream).expect("its output was seen").file;
         let moved =
             if let Ok(moved) = journal.announce(batch).and_then(|()| journal.fill(fifo, 0, batch.taken)) {
                 moved
@@ -211,7 +258,7 @@ impl Log {
     pub(crate) fn finish(&mut self, batch: &Batch, mut raw: Vec<u8>, tools: &mut Tools) -> io::Result<()> {
         if let Some(fifo) = self.fifo(batch.stream) {
             let from = raw.len();
-            let to = tools.journal.fill(fifo, from, batch.taken)?;
+            let to = tools.journal.fill(&fifo.file, from, batch.taken)?;
             raw.extend(tools.journal.moved(from, to)?);
         }
         let now = (tools.clock)();

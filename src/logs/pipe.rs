@@ -31,6 +31,16 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     Ok(fifo)
 }
 
+/// Opens the reading end alone: it keeps what the FIFO holds, and shows when the last writer has gone.
+pub(crate) fn open_reader(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags((OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).bits()).open(path)
+}
+
+/// Whether the last writer has gone; for a FIFO opened with [`open_reader`] while there was one.
+pub(crate) fn has_ended(fifo: &File) -> io::Result<bool> {
+    Ok(state(fifo, PollFlags::POLLIN)?.contains(PollFlags::POLLHUP))
+}
+
 /// Makes a FIFO (0600); one that is there is kept, with what it holds.
 pub(crate) fn make(path: &Path) -> io::Result<()> {
     match nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
@@ -63,8 +73,8 @@ impl Peeker {
         Ok(Self { reader: reader.into(), writer, seen: vec![0; PEEK_BYTES] })
     }
 
-    /// Looks, and takes nothing.
-    pub(crate) fn peek(&mut self, fifo: &File) -> io::Result<Peek<'_>> {
+    /// Looks, and takes nothing. `both_ends` says that the FIFO was opened with [`open`].
+    pub(crate) fn peek(&mut self, fifo: &File, both_ends: bool) -> io::Result<Peek<'_>> {
         let count = loop {
             match tee(fifo, &self.writer, PEEK_BYTES, SpliceFFlags::SPLICE_F_NONBLOCK) {
                 Ok(count) => break count,
@@ -73,7 +83,7 @@ impl Peeker {
                 Err(error) => return Err(error.into()),
             }
         };
-        let crowded = count > 0 && (is_full(&self.writer)? || is_full(fifo)?);
+        let crowded = count > 0 && (is_full(&self.writer)? || (both_ends && is_full(fifo)?));
         self.reader.read_exact(&mut self.seen[..count])?;
         Ok(Peek { output: &self.seen[..count], crowded })
     }
@@ -96,11 +106,20 @@ pub(crate) fn discard(mut fifo: &File, count: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a writer would have to wait. A pipe is full by slots as well as by bytes: short writes may fill it.
+/// Whether a writer would have to wait. A pipe is full by slots as well as by bytes: short writes may fill it. The
+/// end must be one that can be written to.
 fn is_full(pipe: &impl AsFd) -> io::Result<bool> {
-    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut fds, PollTimeout::ZERO)?;
-    Ok(!fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT)))
+    Ok(!state(pipe, PollFlags::POLLOUT)?.contains(PollFlags::POLLOUT))
+}
+
+fn state(pipe: &impl AsFd, interest: PollFlags) -> io::Result<PollFlags> {
+    let mut fds = [PollFd::new(pipe.as_fd(), interest)];
+    while let Err(error) = poll(&mut fds, PollTimeout::ZERO) {
+        if error != Errno::EINTR {
+            return Err(error.into());
+        }
+    }
+    Ok(fds[0].revents().unwrap_or(PollFlags::empty()))
 }
 
 #[cfg(test)]
@@ -116,15 +135,32 @@ mod tests {
         make(&path).expect("once more is fine");
         let mut fifo = open(&path).expect("opens");
         let mut peeker = Peeker::new().expect("a pipe");
-        assert_eq!(peeker.peek(&fifo).expect("looks").output, b"");
+        assert_eq!(peeker.peek(&fifo, true).expect("looks").output, b"");
         fifo.write_all(b"one\ntwo").expect("fits");
         for _ in 0..2 {
-            let peek = peeker.peek(&fifo).expect("looks");
+            let peek = peeker.peek(&fifo, true).expect("looks");
             assert_eq!(peek.output, b"one\ntwo");
             assert!(!peek.crowded);
         }
         discard(&fifo, 4).expect("takes");
-        assert_eq!(peeker.peek(&fifo).expect("looks").output, b"two");
+        assert_eq!(peeker.peek(&fifo, true).expect("looks").output, b"two");
+    }
+
+    #[test]
+    fn a_reader_alone_sees_the_last_writer_go_and_still_reads_what_it_left() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("fifo");
+        make(&path).expect("makes");
+        let mut writer = open(&path).expect("opens");
+        let reader = open_reader(&path).expect("opens");
+        writer.write_all(b"the end").expect("fits");
+        assert!(!has_ended(&reader).expect("polls"));
+        drop(writer);
+        assert!(has_ended(&reader).expect("polls"));
+        let mut peeker = Peeker::new().expect("a pipe");
+        assert_eq!(peeker.peek(&reader, false).expect("looks").output, b"the end");
+        discard(&reader, 7).expect("takes");
+        assert_eq!(peeker.peek(&reader, false).expect("looks").output, b"");
     }
 
     #[test]
@@ -135,6 +171,6 @@ mod tests {
         let mut fifo = open(&path).expect("opens");
         while fifo.write(&[b'x'; 4096]).is_ok() {}
         let mut peeker = Peeker::new().expect("a pipe");
-        assert!(peeker.peek(&fifo).expect("looks").crowded);
+        assert!(peeker.peek(&fifo, true).expect("looks").crowded);
     }
 }

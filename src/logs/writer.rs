@@ -29,8 +29,9 @@ mod connection;
 
 use connection::Connection;
 
-/// Most control connections at a time; more are closed at once. The agent needs one.
-const MAX_CONNECTIONS: usize = 16;
+/// Most control connections at a time; more are closed at once. The agent needs one, and one for each log that it
+/// waits to see closed.
+const MAX_CONNECTIONS: usize = 256;
 
 /// Events taken from the kernel in one call.
 const EVENTS: usize = 64;
@@ -190,6 +191,8 @@ struct Writer {
     /// By token. A token is never used twice, so an event that comes late finds nothing.
     subjects: BTreeMap<u64, Subject>,
     next_token: u64,
+    /// By id, the connections that wait for a log to be closed.
+    closing: BTreeMap<String, Vec<u64>>,
     /// FIFOs that may hold something.
     ready: BTreeSet<u64>,
     tools: Tools,
@@ -215,6 +218,7 @@ impl Writer {
             logs: BTreeMap::new(),
             subjects: BTreeMap::from([(LISTENER, Subject::Listener)]),
             next_token: LISTENER + 1,
+            closing: BTreeMap::new(),
             ready: BTreeSet::new(),
             tools,
             stopping: false,
@@ -290,6 +294,7 @@ impl Writer {
 
     /// One turn for every FIFO that may hold something.
     fn write_round(&mut self) {
+        let mut ended = Vec::new();
         for token in std::mem::take(&mut self.ready) {
             let Some(Subject::Fifo(id, stream)) = self.subjects.get(&token) else { continue };
             let Some(log) = self.logs.get_mut(id) else { continue };
@@ -297,9 +302,13 @@ impl Writer {
                 Ok(Turn::Took(_)) => {
                     self.ready.insert(token);
                 }
+                Ok(Turn::Idle) if log.has_ended() => ended.push(id.clone()),
                 Ok(Turn::Idle) => {}
                 Err(error) => tracing::error!(container = id, %error, "a container's output cannot be read"),
             }
+        }
+        for id in ended {
+            self.close(&id);
         }
     }
 
@@ -336,8 +345,9 @@ impl Writer {
         let Some(mut connection) = self.connections.remove(&token) else { return };
         let mut open = connection.read();
         while let Some(line) = connection.next_line() {
-            let reply = self.answer(&line);
-            open &= connection.reply(&reply);
+            if let Some(reply) = self.answer(&line, token) {
+                open &= connection.reply(&reply);
+            }
         }
         open &= connection.flush();
         if open {
@@ -347,12 +357,18 @@ impl Writer {
         }
     }
 
-    fn answer(&mut self, line: &[u8]) -> Reply {
+    /// None if the answer comes later.
+    fn answer(&mut self, line: &[u8], connection: u64) -> Option<Reply> {
         let refused = |why: String| Reply::Refused { why };
-        match serde_json::from_slice(line) {
+        Some(match serde_json::from_slice(line) {
             Ok(Request::Open(spec)) => self.open(spec).map_or_else(refused, |()| Reply::Done),
-            Ok(Request::Close { id }) => {
-                self.close(&id).map_or_else(|e| refused(format!("closing log {id}: {e}")), Reply::Closed)
+            Ok(Request::Close { id, now: true }) => self.close(&id),
+            Ok(Request::Close { id, now: false }) => {
+                if self.end(&id) {
+                    self.closing.entry(id).or_default().push(connection);
+                    return None;
+                }
+                self.close(&id)
             }
             Ok(Request::List) => Reply::List(self.list()),
             Ok(Request::Stop) => {
@@ -360,7 +376,7 @@ impl Writer {
                 Reply::Done
             }
             Err(error) => refused(format!("no request: {error}")),
-        }
+        })
     }
 
     fn open(&mut self, spec: Open) -> Result<(), String> {
@@ -388,16 +404,46 @@ impl Writer {
 
     fn add(&mut self, spec: Open) -> io::Result<()> {
         let id = spec.id.clone();
-        let log = Log::open(spec)?;
+        self.logs.insert(id.clone(), Log::open(spec)?);
+        self.watch(&id)
+    }
+
+    /// Has the kernel tell of a log's FIFOs.
+    fn watch(&mut self, id: &str) -> io::Result<()> {
+        let Some(log) = self.logs.get(id) else { return Ok(()) };
         for (stream, fifo) in log.streams() {
-            let token = self.token(Subject::Fifo(id.clone(), stream));
+            let token = self.next_token;
+            self.next_token += 1;
             self.epoll.add(fifo, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, token))?;
+            self.subjects.insert(token, Subject::Fifo(id.to_owned(), stream));
+            self.ready.insert(token);
         }
-        self.logs.insert(id, log);
         Ok(())
     }
 
-    fn close(&mut self, id: &str) -> io::Result<Option<Counts>> {
+    /// Lets a log end with its writers. False if there is no such log, or its end cannot be seen.
+    fn end(&mut self, id: &str) -> bool {
+        let Some(log) = self.logs.get_mut(id) else { return false };
+        !log.end() || self.watch(id).is_ok()
+    }
+
+    /// Closes a log now, and answers whoever else waits for that.
+    fn close(&mut self, id: &str) -> Reply {
+        let reply = match self.try_close(id) {
+            Ok(counts) => Reply::Closed(counts),
+            Err(error) => Reply::Refused { why: format!("closing log {id}: {error}") },
+        };
+        for waiting in self.closing.remove(id).unwrap_or_default() {
+            if let Some(connection) = self.connections.get_mut(&waiting)
+                && !connection.reply(&reply)
+            {
+                self.connections.remove(&waiting);
+            }
+        }
+        reply
+    }
+
+    fn try_close(&mut self, id: &str) -> io::Result<Option<Counts>> {
         let Some(log) = self.logs.get_mut(id) else { return Ok(None) };
         log.drain(&mut self.tools)?;
         let counts = log.counts;

@@ -250,6 +250,11 @@ fn outcome(code: i32) -> Value {
     })
 }
 
+/// The end that was meant: kubectl takes any other for a failure of the connection.
+fn normal() -> CloseFrame {
+    CloseFrame { code: close_code::NORMAL, reason: "".into() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,9 +276,4 @@ mod tests {
         assert_eq!(channel(&Message::Text("\u{4}{}".into())), Some((RESIZE, Bytes::from_static(b"{}"))));
         assert_eq!(channel(&Message::Ping(Bytes::new())), None);
     }
-}
-
-/// The end that was meant: kubectl takes any other for a failure of the connection.
-fn normal() -> CloseFrame {
-    CloseFrame { code: close_code::NORMAL, reason: "".into() }
 }
