@@ -107,7 +107,7 @@ pub struct Listed {
 /// The state of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Never started.
+    /// Never started, or the machine went down in the moment of the start.
     Created,
     /// Its first process lives.
     Running {
@@ -153,7 +153,8 @@ impl Runtime {
         Ok(answer.into_inner().mounts)
     }
 
-    /// Starts it and returns the host pid of its first process. `now` is written down as the time of the start.
+    /// Starts it and returns the host pid of its first process. `now` is written down as the time of the start,
+    /// a moment later.
     ///
     /// On an error the record stays; [`Runtime::remove`] takes it away.
     pub async fn start(&self, created: &Created, stdio: &Stdio, now: WallTime) -> Result<u32, RuntimeError> {
@@ -169,9 +170,16 @@ impl Runtime {
             ..CreateTaskRequest::default()
         };
         self.connection().tasks().create(self.connection().request(request)).await?;
-        // The label is written while runc works, so that no start is ever taken for none.
-        let (noted, started) = tokio::join!(self.note_start(id, now), self.start_task(id));
-        noted.and(started)
+        let pid = self.start_task(id).await?;
+        // containerd syncs the label to disk, which takes as long as a start: nobody waits for it.
+        let (runtime, id) = (self.clone(), id.to_owned());
+        tokio::spawn(async move {
+            // A container that is gone again needs no label.
+            if let Err(error) = absent_is_fine(runtime.note_start(&id, now).await) {
+                tracing::warn!(%error, id, "the time of a start was not written down");
+            }
+        });
+        Ok(pid)
     }
 
     async fn start_task(&self, id: &str) -> Result<u32, RuntimeError> {
