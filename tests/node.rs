@@ -9,7 +9,7 @@ use support::{BUSYBOX, Up};
 
 fn daemon_set(name: &str, spec: &str) -> String {
     format!(
-        r#"
+        r"
 apiVersion: apps/v1
 kind: DaemonSet
 metadata: {{ name: {name} }}
@@ -21,7 +21,7 @@ spec:
       terminationGracePeriodSeconds: 1
       hostNetwork: true
 {}
-"#,
+",
         spec.trim_matches('\n').lines().map(|line| format!("      {line}")).collect::<Vec<_>>().join("\n")
     )
 }

@@ -50,7 +50,7 @@ pub(super) fn devices(root: &Root) -> (Vec<Device>, Vec<String>) {
         match device(root, &address) {
             Some(device) => found.push(device),
             None => {
-                warnings.push(format!("{FOLDER}/{address}: class, vendor or device cannot be read; skipped"))
+                warnings.push(format!("{FOLDER}/{address}: class, vendor or device cannot be read; skipped"));
             }
         }
     }

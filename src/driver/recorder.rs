@@ -20,7 +20,7 @@ const QUEUE_MAX: usize = 1_000;
 const REMEMBERED_MAX: usize = 512;
 
 /// How long the same Event is counted up, as client-go's correlator does.
-const COUNTED_FOR: Duration = Duration::from_secs(10 * 60);
+const COUNTED_FOR: Duration = Duration::from_mins(10);
 
 /// One thing that happened to an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

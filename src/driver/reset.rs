@@ -5,7 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
 use crate::cgroup::{Cgroups, Driver};
 use crate::cli::Reset;
@@ -17,7 +17,7 @@ use crate::network::resolver::ClusterDns;
 use crate::sandbox::{self, Ground};
 
 /// Performs it. What cannot be removed is named at the end, and everything else is gone.
-pub async fn run(flags: Reset) -> anyhow::Result<()> {
+pub(super) async fn run(flags: Reset) -> anyhow::Result<()> {
     let runtime_dir = runtime_dir(flags.runtime_dir.as_deref(), &flags.containerd.containerd_namespace);
     if !flags.yes {
         confirm(&flags, &runtime_dir)?;

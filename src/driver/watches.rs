@@ -2,6 +2,8 @@
 //! resourceVersion and keeps up with bookmarks.
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -33,22 +35,23 @@ pub(in crate::driver) enum Seen<K> {
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// Pauses that double with each failure in a row. kube's watcher would begin anew with each attempt, because an
+/// attempt begins with an event; so the stream itself says what a success is.
 #[derive(Debug)]
-struct Doubling(Duration);
+struct Doubling {
+    failures: Arc<AtomicU32>,
+}
 
 impl Iterator for Doubling {
     type Item = Duration;
     fn next(&mut self) -> Option<Duration> {
-        let pause = self.0;
-        self.0 = (pause * 2).min(RETRY_MAX);
-        Some(pause)
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(16);
+        Some(RETRY_MIN.saturating_mul(1 << failures).min(RETRY_MAX))
     }
 }
 
 impl Backoff for Doubling {
-    fn reset(&mut self) {
-        self.0 = RETRY_MIN;
-    }
+    fn reset(&mut self) {}
 }
 
 /// What kube's watcher says, tried again with growing pauses when the coordinator is away.
@@ -59,7 +62,14 @@ pub(in crate::driver) fn stream<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    watcher(api, config).backoff(Doubling(RETRY_MIN))
+    let failures = Arc::new(AtomicU32::new(0));
+    let backoff = Doubling { failures: failures.clone() };
+    watcher(api, config).backoff(backoff).inspect(move |event| match event {
+        Ok(Event::Apply(_) | Event::Delete(_) | Event::InitApply(_) | Event::InitDone) => {
+            failures.store(0, Ordering::Relaxed);
+        }
+        Ok(Event::Init) | Err(_) => {}
+    })
 }
 
 /// Watches `api` with `config` until the loop is gone, wrapping what it sees into the loop's inputs.

@@ -21,12 +21,9 @@ impl LeaseStore {
 
     /// Reads the Lease; where it is absent, makes the Node. `sent` is when the reader's machine asked, by its clock.
     pub(crate) fn read(&mut self, sent: Instant) -> Answer {
-        match &self.lease {
-            Some(lease) => Answer::Found(Box::new(lease.clone())),
-            None => {
-                let was_there = std::mem::replace(&mut self.node_registered, true);
-                Answer::Absent { node_made: (!was_there).then_some(sent) }
-            }
+        if let Some(lease) = &self.lease { Answer::Found(Box::new(lease.clone())) } else {
+            let was_there = std::mem::replace(&mut self.node_registered, true);
+            Answer::Absent { node_made: (!was_there).then_some(sent) }
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Node;
 use kube::Client;
+use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
 use super::cluster::Cluster;
@@ -46,7 +47,7 @@ pub(super) struct Hands {
     pub(super) boots_alone: u32,
     /// The node's object as last known, for allocatable and labels.
     node: Mutex<Option<Arc<Node>>>,
-    sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
+    sandboxes: Mutex<BTreeMap<String, Arc<OnceCell<Sandbox>>>>,
     /// By Pod UID: the process whose PID namespace its containers share.
     process_leaders: Mutex<BTreeMap<String, u32>>,
 }
@@ -151,13 +152,9 @@ impl Hands {
         });
     }
 
-    /// The Pod's sandbox, as made by this process.
-    pub(super) fn sandbox(&self, uid: &str) -> Option<Arc<Sandbox>> {
-        locked(&self.sandboxes).get(uid).cloned()
-    }
-
-    pub(super) fn know_sandbox(&self, uid: &str, sandbox: Arc<Sandbox>) {
-        locked(&self.sandboxes).insert(uid.to_owned(), sandbox);
+    /// Where the Pod's sandbox is known, once it is: whoever needs it first makes it, and the others wait.
+    pub(super) fn sandbox(&self, uid: &str) -> Arc<OnceCell<Sandbox>> {
+        locked(&self.sandboxes).entry(uid.to_owned()).or_default().clone()
     }
 
     pub(super) fn forget_sandbox(&self, uid: &str) {

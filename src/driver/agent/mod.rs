@@ -27,7 +27,7 @@ use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::watcher::Config as WatchConfig;
-use kube::{Api, Client};
+use kube::Api;
 use tokio::sync::{mpsc, watch};
 
 pub use config::{AgentConfig, runtime_dir};

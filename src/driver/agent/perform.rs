@@ -19,7 +19,7 @@ use crate::agent::pod::{self, ContainerRef, Exit, PullPolicy, container_id};
 use crate::agent::sources::{Sources, references};
 use crate::api::pod_resources;
 use crate::logs;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, SandboxError};
 
 /// Longest termination message, as the kubelet's.
 const MESSAGE_BYTES_MAX: usize = 4096;
@@ -64,8 +64,8 @@ impl Answers {
 pub(super) async fn perform(hands: &Arc<Hands>, pod: &Arc<Pod>, work: Work, answers: &Answers) {
     match work {
         Work::MakeSandbox => {
-            let input = match make_sandbox(hands, pod).await {
-                Ok(sandbox) => pod::Input::SandboxReady { ips: sandbox.ips.clone() },
+            let input = match sandbox(hands, pod).await {
+                Ok(sandbox) => pod::Input::SandboxReady { ips: sandbox.ips },
                 Err(error) => pod::Input::SandboxFailed { message: error.to_string() },
             };
             answers.give(input).await;
@@ -113,21 +113,22 @@ pub(super) async fn perform(hands: &Arc<Hands>, pod: &Arc<Pod>, work: Work, answ
     }
 }
 
-async fn make_sandbox(hands: &Hands, pod: &Arc<Pod>) -> Result<Arc<Sandbox>, crate::sandbox::SandboxError> {
-    let sandbox = Arc::new(hands.ground.clone().make(pod.clone(), hands.node_ips()).await?);
-    for (reason, message) in &sandbox.warnings {
-        tracing::warn!(pod = pod.metadata.name, reason, message, "a Pod's sandbox is not quite as it asks");
-    }
-    hands.know_sandbox(uid(pod), sandbox.clone());
-    Ok(sandbox)
-}
-
-/// The sandbox as this process made it, or as an earlier one left it.
-async fn sandbox(hands: &Hands, pod: &Arc<Pod>) -> Result<Arc<Sandbox>, crate::sandbox::SandboxError> {
-    match hands.sandbox(uid(pod)) {
-        Some(sandbox) => Ok(sandbox),
-        None => make_sandbox(hands, pod).await,
-    }
+/// The Pod's sandbox: as this process made it, or made now, or found as an earlier process left it.
+async fn sandbox(hands: &Hands, pod: &Arc<Pod>) -> Result<Sandbox, SandboxError> {
+    let cell = hands.sandbox(uid(pod));
+    let make = || async {
+        let sandbox = hands.ground.clone().make(pod.clone(), hands.node_ips()).await?;
+        for (reason, message) in &sandbox.warnings {
+            tracing::warn!(
+                pod = pod.metadata.name,
+                reason,
+                message,
+                "a Pod's sandbox is not quite as it asks"
+            );
+        }
+        Ok(sandbox)
+    };
+    cell.get_or_try_init(make).await.cloned()
 }
 
 async fn remove_container(hands: &Hands, id: &str) -> Result<(), String> {
@@ -240,11 +241,10 @@ pub(super) fn remove_logs(hands: &Hands, pod: &Pod) {
             let _ = std::fs::remove_file(link.path());
         }
     }
-    if let Err(error) = std::fs::remove_dir_all(&dir) {
-        if error.kind() != std::io::ErrorKind::NotFound {
+    if let Err(error) = std::fs::remove_dir_all(&dir)
+        && error.kind() != std::io::ErrorKind::NotFound {
             tracing::warn!(%error, "a Pod's logs could not be removed");
         }
-    }
 }
 
 /// Removes what belongs to no Pod of this node: containers first, then what stood around them.

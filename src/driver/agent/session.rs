@@ -45,10 +45,10 @@ pub(super) async fn keep(
                     request = Some(Box::pin(read(client.clone(), node, registered.clone(), number)));
                 }
                 Effect::Create(number, lease) => {
-                    request = Some(Box::pin(create(client.clone(), lease, number)))
+                    request = Some(Box::pin(create(client.clone(), lease, number)));
                 }
                 Effect::Update(number, lease) => {
-                    request = Some(Box::pin(update(client.clone(), lease, number)))
+                    request = Some(Box::pin(update(client.clone(), lease, number)));
                 }
                 // Dropping an HTTP/1 request under way closes its connection.
                 Effect::CloseConnection => request = None,

@@ -154,7 +154,7 @@ impl Sources {
                 Ok(Event::InitDone) if listed => {}
                 Ok(Event::InitDone | Event::Delete(_)) => self.tell(&source, &known, Known::Absent).await,
                 Err(error) => {
-                    tracing::debug!(%error, name = source.name, "an object in use cannot be watched")
+                    tracing::debug!(%error, name = source.name, "an object in use cannot be watched");
                 }
             }
         }
@@ -195,9 +195,9 @@ impl Sources {
             let opened = self.sealer.open(&file.to_string_lossy(), &sealed)?;
             Ok(Some(Known::Secret(Arc::new(serde_json::from_slice(&opened)?))))
         };
-        read().map(|known| known.unwrap_or(Known::Unknown)).unwrap_or_else(|error| {
+        read().map_or_else(|error| {
             tracing::error!(%error, name = source.name, "an object on disk cannot be read");
             Known::Unknown
-        })
+        }, |known| known.unwrap_or(Known::Unknown))
     }
 }

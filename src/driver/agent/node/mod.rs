@@ -18,7 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use tokio::sync::mpsc;
 
 use crate::agent::daemon_set::{Action, DaemonSets, Source};
-use crate::agent::pod::{self, ContainerRef, Effect, Exit, PodMachine, PodRecord};
+use crate::agent::pod::{self, ContainerRef, Effect, PodMachine, PodRecord};
 use crate::api::hash::Stored;
 use crate::containerd::{Listed, RuntimeEvent};
 use crate::coordinator::Entropy as _;
@@ -111,6 +111,8 @@ pub(super) struct NodeLoop {
     pods_list: Listing,
     daemon_sets_list: Listing,
     started: Instant,
+    /// The last thing heard of the coordinator is that it cannot be reached.
+    coordinator_lost: bool,
     /// Something may be decided.
     deciding: bool,
     /// The coordinator has said all once.
@@ -140,6 +142,7 @@ impl NodeLoop {
             pods_list: Listing::default(),
             daemon_sets_list: Listing::default(),
             started: clock::now(),
+            coordinator_lost: false,
             deciding: false,
             whole: false,
         };
@@ -387,7 +390,7 @@ impl NodeLoop {
             }
             Effect::Finished => {
                 hosted.finished = true;
-                let pod = hosted.pod.clone();
+                let _pod = hosted.pod.clone();
                 self.daemon_sets.pod_gone(uid);
                 self.keep(uid);
                 self.write_next(uid);
@@ -457,11 +460,10 @@ impl NodeLoop {
         self.runs.retain(|_, (owner, _)| owner != uid);
         self.deadlines.set(uid, None);
         self.retries.set(uid, None);
-        if let Err(error) = std::fs::remove_dir_all(self.hands.disk.root().join(pod_dir(uid))) {
-            if error.kind() != std::io::ErrorKind::NotFound {
+        if let Err(error) = std::fs::remove_dir_all(self.hands.disk.root().join(pod_dir(uid)))
+            && error.kind() != std::io::ErrorKind::NotFound {
                 tracing::error!(%error, uid, "a Pod's directory could not be removed");
             }
-        }
     }
 
     fn tell_events(&mut self, uid: &str) {

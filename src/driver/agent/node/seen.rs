@@ -27,8 +27,13 @@ impl NodeLoop {
             Seen::Listed(node) | Seen::Applied(node) => self.know_node(&node),
             // A Node that was deleted registers itself again.
             Seen::Deleted(_) => self.hands.registrar.again(),
-            Seen::Restarted | Seen::Complete => {}
-            Seen::Lost(why) => tracing::warn!(why, "the coordinator cannot be watched"),
+            Seen::Restarted => {}
+            Seen::Complete => self.coordinator_lost = false,
+            Seen::Lost(why) if !self.coordinator_lost => {
+                self.coordinator_lost = true;
+                tracing::warn!(why, "the coordinator is away; what runs goes on");
+            }
+            Seen::Lost(why) => tracing::debug!(why, "the coordinator is still away"),
         }
     }
 
