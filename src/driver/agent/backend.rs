@@ -45,9 +45,8 @@ pub(super) async fn serve(
     );
     let backend = Backend { hands, inputs };
     tokio::spawn(async move {
-        if let Err(error) = node::serve(listener, settings, backend).await {
-            tracing::error!(%error, "the node's endpoint ended");
-        }
+        let Err(error) = node::serve(listener, settings, backend).await;
+        tracing::error!(%error, "the node's endpoint ended");
     });
     Ok(())
 }
