@@ -35,7 +35,7 @@ impl Bed {
         let ground = Ground {
             data_dir: dir.path().join("data"),
             runtime_dir: dir.path().join("run"),
-            cgroups: Cgroups::detect(Path::new("/sys/fs/cgroup"), Driver::Cgroupfs).unwrap(),
+            cgroups: Cgroups::detect(Path::new("/sys/fs/cgroup"), Driver::of_machine()).unwrap(),
             cni: Cni { config_dir: dir.path().join("net.d"), bin_dirs: Cni::default().bin_dirs },
             dns: ClusterDns {
                 nameservers: vec!["10.96.0.10".to_owned()],
@@ -44,6 +44,7 @@ impl Bed {
             resolver_file: PathBuf::from("/etc/resolv.conf"),
             hosts_file: PathBuf::from("/etc/hosts"),
             pids_per_pod: Some(64),
+            allowed_sysctls: Vec::new(),
         };
         fs::create_dir(&ground.cni.config_dir).unwrap();
         let network = json!({"cniVersion": "1.0.0", "name": bridge, "type": "bridge", "bridge": bridge,
@@ -80,6 +81,7 @@ impl Bed {
         let out = Command::new("runc")
             .arg("--root")
             .arg(self.dir.path().join("runc"))
+            .args((self.ground.cgroups.driver() == Driver::Systemd).then_some("--systemd-cgroup"))
             .args(["run", "--bundle"])
             .arg(&bundle)
             .arg(id)
@@ -135,7 +137,8 @@ fn config(
         .into_iter()
         .filter_map(|(kind, path)| Some(json!({"type": kind, "path": path.as_ref()?})));
     let own = ["mount", "pid"].into_iter().map(|kind| json!({"type": kind}));
-    let mounts: Vec<_> = [proc].into_iter().chain(binds).collect();
+    let dev = json!({"source": "tmpfs", "destination": "/dev", "type": "tmpfs", "options": ["mode=755"]});
+    let mounts: Vec<_> = [proc, dev].into_iter().chain(binds).collect();
     let namespaces: Vec<_> = joined.chain(own).collect();
     json!({
         "ociVersion": "1.0.2",
@@ -189,7 +192,7 @@ async fn containers_share_the_pods_network_names_volumes_and_cgroup_and_nothing_
     assert!(
         resolver.starts_with("search shop.svc.cluster.local ") && resolver.contains("nameserver 10.96.0.10 ")
     );
-    assert!(first["cgroup"].ends_with(&format!("/leasehold/pod{}/first", bed.uid())), "{first:?}");
+    assert!(first["cgroup"].ends_with(&sandbox.cgroup.container_path("first")), "{first:?}");
     assert_eq!((first["config"].as_str(), first["part"].as_str()), ("hello refused", "hello"));
     assert_eq!((first["kept"].as_str(), second["kept"].as_str()), ("", "first"));
     assert_eq!(first["net"], second["net"]);

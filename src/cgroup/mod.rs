@@ -137,7 +137,8 @@ impl Cgroups {
     pub fn create(&self, uid: &str, limits: &Limits) -> Result<PodCgroup, CgroupError> {
         let pod = self.pod(uid);
         if self.driver == Driver::Systemd {
-            systemd::start_slice(pod.slice(), limits)?;
+            let is_there = self.trees.is_in_systemds_tree(&pod.path);
+            systemd::start_slice(pod.slice(), limits, is_there)?;
         }
         self.trees.create(&pod.path)?;
         self.trees.set_limits(&pod.path, limits)?;

@@ -14,16 +14,17 @@ use super::limits::{CPU_PERIOD_US, Limits, weight};
 /// Units that last until the next boot.
 const RUNTIME_UNITS: &str = "/run/systemd/system";
 
-/// Makes the slice with its limits, or finds it.
-pub(super) fn start_slice(slice: &str, limits: &Limits) -> Result<(), CgroupError> {
+/// Makes the slice with its limits, or finds it: `is_there` tells whether its cgroup exists.
+pub(super) fn start_slice(slice: &str, limits: &Limits, is_there: bool) -> Result<(), CgroupError> {
     let path = unit_path(slice);
     let unit = unit_text(slice, limits);
     let had = fs::read_to_string(&path).ok();
-    if had.as_ref() != Some(&unit) {
-        fs::write(&path, unit)
-            .map_err(|source| CgroupError::Io { step: format!("write {}", path.display()), source })?;
+    if is_there && had.as_ref() == Some(&unit) {
+        return Ok(());
     }
-    if had.is_some_and(|had| had != unit_text(slice, limits)) {
+    fs::write(&path, unit)
+        .map_err(|source| CgroupError::Io { step: format!("write {}", path.display()), source })?;
+    if had.is_some() {
         systemctl(&["daemon-reload"])?;
     }
     systemctl(&["start", slice])
@@ -82,7 +83,53 @@ fn systemctl(arguments: &[&str]) -> Result<(), CgroupError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::{Cgroups, Driver};
     use super::*;
+
+    /// A Pod's slice, stopped whatever happens.
+    struct Own(Cgroups, String);
+
+    impl Drop for Own {
+        fn drop(&mut self) {
+            let _ = self.0.kill_all(&self.1, Duration::from_secs(2));
+            let _ = self.0.remove(&self.1);
+        }
+    }
+
+    fn is_active(slice: &str) -> bool {
+        Command::new("systemctl").args(["--quiet", "is-active", slice]).status().unwrap().success()
+    }
+
+    #[test]
+    fn under_systemd_a_pods_slice_is_there_with_its_limits_and_gone_afterwards() {
+        if Driver::of_machine() != Driver::Systemd {
+            println!("skipped: systemd is not PID 1 here");
+            return;
+        }
+        let cgroups = Cgroups::detect(Path::new("/sys/fs/cgroup"), Driver::Systemd).unwrap();
+        let own = Own(cgroups, format!("test-slice-{}", std::process::id()));
+        let limits = Limits {
+            cpu_shares: Some(512),
+            memory_bytes: Some(64 << 20),
+            pids: Some(99),
+            ..Limits::default()
+        };
+        own.0.create(&own.1, &limits).unwrap();
+        let pod = own.0.create(&own.1, &limits).unwrap();
+        assert!(is_active(pod.slice()));
+        systemctl(&["daemon-reload"]).unwrap();
+        let asked = Command::new("systemctl")
+            .args(["show", "-p", "MemoryMax", "-p", "TasksMax", pod.slice()])
+            .output();
+        let said = String::from_utf8(asked.unwrap().stdout).unwrap();
+        assert!(said.contains("MemoryMax=67108864") && said.contains("TasksMax=99"), "{said}");
+        own.0.remove(&own.1).unwrap();
+        own.0.remove(&own.1).unwrap();
+        assert!(!is_active(pod.slice()) && !unit_path(pod.slice()).exists());
+        assert!(own.0.pids(&own.1).unwrap().is_empty());
+    }
 
     #[test]
     fn a_slice_states_the_pods_limits() {

@@ -17,8 +17,10 @@ use super::limits::{CPU_PERIOD_US, Limits, page_name, weight};
 
 /// Controllers that containers need below a Pod's cgroup in the v2 tree.
 const CONTROLLERS: [&str; 6] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids"];
-/// How long one round of killing waits before it looks again.
+/// How long one round of killing or removing waits before it looks again.
 const ROUND: Duration = Duration::from_millis(2);
+/// How many rounds an emptied cgroup may take to let itself be removed: 50 ms, then the Pod's machine waits longer.
+const LINGER_ROUNDS: u32 = 25;
 
 /// Which version of cgroups a machine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +80,12 @@ impl Trees {
         self.v1.values().chain(&self.v2).map(|tree| tree.join(path.trim_start_matches('/'))).collect()
     }
 
+    /// Whether systemd has made `path` in the tree that it keeps its units in.
+    pub(super) fn is_in_systemds_tree(&self, path: &str) -> bool {
+        let tree = self.v1.get("systemd").or(self.v2.as_ref());
+        tree.is_some_and(|tree| tree.join(path.trim_start_matches('/')).is_dir())
+    }
+
     pub(super) fn create(&self, path: &str) -> Result<(), CgroupError> {
         self.v1.values().chain(&self.v2).try_for_each(|tree| {
             // The last Pod's removal may take the parent away meanwhile.
@@ -128,8 +136,11 @@ impl Trees {
         let mut pids = BTreeSet::new();
         for dir in self.dirs(path) {
             for dir in with_children(&dir) {
-                let text = absent_is_default(fs::read_to_string(dir.join("cgroup.procs")))
-                    .map_err(step("read the processes of", &dir))?;
+                let text = absent_is_default(fs::read_to_string(dir.join("cgroup.procs")));
+                // A threaded cgroup lists no processes: the one above it has them.
+                let threaded = |error: &io::Error| error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32);
+                let text = text.or_else(|error| if threaded(&error) { Ok(String::new()) } else { Err(error) });
+                let text = text.map_err(step("read the processes of", &dir))?;
                 pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
             }
         }
@@ -141,12 +152,23 @@ impl Trees {
         for dir in self.dirs(path) {
             // Children come after their parents in the list.
             for dir in with_children(&dir).iter().rev() {
-                absent_is_default(fs::remove_dir(dir)).map_err(step("remove", dir))?;
+                Self::remove_dir(dir)?;
             }
             // Refused while another Pod has its cgroup there. A slice above is systemd's to remove.
             let _ = dir.parent().filter(|above| above.ends_with("leasehold")).map(fs::remove_dir);
         }
         Ok(())
+    }
+
+    /// A process that has just ended may hold its cgroup for a moment longer than it is listed.
+    fn remove_dir(dir: &Path) -> Result<(), CgroupError> {
+        for _ in 0..LINGER_ROUNDS {
+            match fs::remove_dir(dir) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => pause(&mut []),
+                other => return absent_is_default(other).map_err(step("remove", dir)),
+            }
+        }
+        absent_is_default(fs::remove_dir(dir)).map_err(step("remove", dir))
     }
 
     /// Kills until nothing is left or patience ends, and returns what is left.
@@ -193,8 +215,13 @@ impl Trees {
             self.v2.as_ref().map(|tree| tree.join(path.trim_start_matches('/')).join("cgroup.events"));
         let file = events.and_then(|path| fs::File::open(path).ok());
         let mut fds: Vec<_> = file.iter().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI)).collect();
-        let _ = poll(&mut fds, PollTimeout::from(ROUND.as_millis() as u16));
+        pause(&mut fds);
     }
+}
+
+/// Waits one round, or until one of `fds` has something to tell.
+fn pause(fds: &mut [PollFd]) {
+    let _ = poll(fds, PollTimeout::from(ROUND.as_millis() as u16));
 }
 
 fn is_v2(root: &Path) -> bool {

@@ -58,6 +58,8 @@ pub struct Wanted {
     pub host_name: String,
     /// Kernel settings of the pinned namespaces.
     pub sysctls: Vec<Sysctl>,
+    /// Which settings outside the safe set the node's owner allows.
+    pub allowed_sysctls: Vec<String>,
 }
 
 /// Why namespaces could not be pinned or unpinned.
@@ -98,7 +100,7 @@ pub fn pin_path(dir: &Path, kind: Kind) -> PathBuf {
 
 /// Pins the wanted namespaces as files in `dir`, or finds them pinned. All or none: after an error none is left.
 pub fn pin(dir: &Path, wanted: &Wanted) -> Result<Pinned, PinError> {
-    sysctl::check(&wanted.sysctls, &wanted.kinds)?;
+    sysctl::check(&wanted.sysctls, &wanted.kinds, &wanted.allowed_sysctls)?;
     if wanted.kinds.iter().all(|kind| is_pinned(&pin_path(dir, *kind))) {
         return Ok(Pinned::Found);
     }
@@ -193,7 +195,7 @@ mod tests {
     }
 
     fn all() -> Wanted {
-        Wanted { kinds: Kind::ALL.to_vec(), host_name: "web-0".to_owned(), sysctls: Vec::new() }
+        Wanted { kinds: Kind::ALL.to_vec(), host_name: "web-0".to_owned(), ..Wanted::default() }
     }
 
     /// Runs `look` in a thread that has joined the pinned namespaces.

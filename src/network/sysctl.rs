@@ -24,6 +24,12 @@ pub enum Refused {
         /// The setting.
         name: String,
     },
+    /// It is not in the safe set, and the node's owner has not allowed it.
+    #[error("forbidden sysctl: {name:?} not allowlisted")]
+    Forbidden {
+        /// The setting.
+        name: String,
+    },
     /// Its namespace is the node's for this Pod.
     #[error("sysctl {name:?} not allowed: the Pod shares the node's {namespace} namespace")]
     Shared {
@@ -77,6 +83,16 @@ impl Sysctl {
         }
     }
 
+    /// Whether the node's owner allows it: names, or beginnings of names that end with `*`.
+    fn is_allowed(&self, patterns: &[String]) -> bool {
+        let name = self.dotted();
+        let matches = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => name == *pattern,
+        };
+        self.is_safe() || patterns.iter().any(matches)
+    }
+
     fn path(&self) -> PathBuf {
         Path::new("/proc/sys").join(swap(&self.dotted()))
     }
@@ -87,8 +103,8 @@ impl Sysctl {
     }
 }
 
-/// Refuses settings that none of the Pod's `own` namespaces holds.
-pub fn check(settings: &[Sysctl], own: &[Kind]) -> Result<(), Refused> {
+/// Refuses settings that none of the Pod's `own` namespaces holds, or that are neither safe nor `allowed` here.
+pub fn check(settings: &[Sysctl], own: &[Kind], allowed: &[String]) -> Result<(), Refused> {
     for setting in settings {
         let name = setting.name.clone();
         let path = swap(&setting.dotted());
@@ -96,6 +112,7 @@ pub fn check(settings: &[Sysctl], own: &[Kind]) -> Result<(), Refused> {
         match setting.namespace() {
             Some(_) if climbs => return Err(Refused::NotNamespaced { name }),
             None => return Err(Refused::NotNamespaced { name }),
+            Some(_) if !setting.is_allowed(allowed) => return Err(Refused::Forbidden { name }),
             Some(kind) if own.contains(&kind) => {}
             Some(kind) => return Err(Refused::Shared { name, namespace: kind.name() }),
         }
@@ -132,18 +149,27 @@ mod tests {
 
     #[test]
     fn a_setting_of_the_node_is_refused() {
-        let refused = check(&[sysctl("vm.swappiness")], &Kind::ALL).unwrap_err();
+        let every = ["*".to_owned()];
+        let refused = check(&[sysctl("vm.swappiness")], &Kind::ALL, &every).unwrap_err();
         assert_eq!(refused, Refused::NotNamespaced { name: "vm.swappiness".to_owned() });
-        let refused = check(&[sysctl("net.core.somaxconn")], &[Kind::Ipc]).unwrap_err();
+        let refused = check(&[sysctl("net.core.somaxconn")], &[Kind::Ipc], &every).unwrap_err();
         assert_eq!(refused, Refused::Shared { name: "net.core.somaxconn".to_owned(), namespace: "net" });
-        assert!(check(&[sysctl("kernel.shmmax"), sysctl("kernel.sem")], &[Kind::Ipc]).is_ok());
+        assert!(check(&[sysctl("kernel.shmmax"), sysctl("kernel.sem")], &[Kind::Ipc], &every).is_ok());
     }
 
     #[test]
     fn a_name_cannot_climb_out_of_its_namespace() {
         for name in ["net/../kernel/hostname", "net....kernel.hostname", "net//kernel"] {
-            assert!(check(&[sysctl(name)], &Kind::ALL).is_err(), "{name}");
+            assert!(check(&[sysctl(name)], &Kind::ALL, &["*".to_owned()]).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn an_unsafe_setting_needs_the_word_of_the_nodes_owner() {
+        let check = |allowed: &str| check(&[sysctl("net.core.somaxconn")], &Kind::ALL, &[allowed.to_owned()]);
+        let refused = check("net.ipv4.*").unwrap_err();
+        assert_eq!(refused.to_string(), "forbidden sysctl: \"net.core.somaxconn\" not allowlisted");
+        assert!(check("net.core.*").is_ok() && check("net.core.somaxconn").is_ok());
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Ground {
     pub hosts_file: PathBuf,
     /// Most processes and threads per Pod.
     pub pids_per_pod: Option<u64>,
+    /// Kernel settings outside upstream's safe set that Pods may make: names, or beginnings that end with `*`.
+    pub allowed_sysctls: Vec<String>,
 }
 
 /// A Pod's namespaces by their pins; none where it shares the node's.
@@ -235,7 +237,12 @@ impl Ground {
             DirBuilder::new().recursive(true).mode(mode).create(dir).map_err(step("make", dir))?;
         }
         let own = own_namespaces(pod);
-        let wanted = Wanted { kinds: own.clone(), host_name: name.kernel.clone(), sysctls: sysctls(pod) };
+        let wanted = Wanted {
+            kinds: own.clone(),
+            host_name: name.kernel.clone(),
+            sysctls: sysctls(pod),
+            allowed_sysctls: self.allowed_sysctls.clone(),
+        };
         let pinned = namespaces::pin(&runtime, &wanted)?;
         let shm = if own.contains(&Kind::Ipc) { make_shm(&runtime.join("shm"))? } else { "/dev/shm".into() };
         Ok(Prepared { name, own, pinned, cgroup, shm })

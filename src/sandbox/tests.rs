@@ -25,6 +25,7 @@ impl Bed {
             resolver_file: path("resolv"),
             hosts_file: path("hosts"),
             pids_per_pod: None,
+            allowed_sysctls: Vec::new(),
         };
         let mut spec = spec;
         spec["containers"] = json!([{"name": "c"}]);

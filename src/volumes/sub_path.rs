@@ -4,7 +4,7 @@
 //! volume's root (`openat2`), and what it found is mounted through the open descriptor: nothing is looked up twice.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path};
@@ -16,13 +16,16 @@ use nix::sys::stat::{Mode, fchmod, mkdirat};
 
 use super::mounts;
 
+/// Largest file of variables, as upstream.
+const READ_BYTES: u64 = 64 << 10;
+
 /// How often a path is looked up while renames get in the way.
 const RACES: usize = 32;
 
 /// Mounts `path` of the volume at `root` onto `target`, or finds it mounted there. A missing path becomes a directory
 /// with the mode of the volume's root.
 pub(super) fn ensure(root: &Path, path: &str, target: &Path) -> io::Result<()> {
-    let root_file = File::open(root)?;
+    let root_file = open_root(root)?;
     let found = match open_beneath(&root_file, Path::new(path)) {
         Err(Errno::ENOENT) => {
             make_beneath(&root_file, Path::new(path))?;
@@ -48,11 +51,18 @@ pub(super) fn ensure(root: &Path, path: &str, target: &Path) -> io::Result<()> {
 /// Reads a file of a volume, wherever its links lead within the volume.
 pub(super) fn read(root: &Path, path: &str) -> io::Result<String> {
     let how = OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).resolve(beneath());
-    let file = File::from(openat2(File::open(root)?, Path::new(path), how)?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    let file = File::from(openat2(open_root(root)?, Path::new(path), how)?);
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() > READ_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file of at most 64 KiB"));
     }
-    io::read_to_string(file)
+    io::read_to_string(file.take(READ_BYTES))
+}
+
+/// A volume may also be a FIFO or a device of the node: nothing of it is opened for reading.
+fn open_root(root: &Path) -> io::Result<File> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(File::from(nix::fcntl::open(root, flags, Mode::empty())?))
 }
 
 fn beneath() -> ResolveFlag {
