@@ -139,7 +139,8 @@ impl Trees {
                 let text = absent_is_default(fs::read_to_string(dir.join("cgroup.procs")));
                 // A threaded cgroup lists no processes: the one above it has them.
                 let threaded = |error: &io::Error| error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32);
-                let text = text.or_else(|error| if threaded(&error) { Ok(String::new()) } else { Err(error) });
+                let text =
+                    text.or_else(|error| if threaded(&error) { Ok(String::new()) } else { Err(error) });
                 let text = text.map_err(step("read the processes of", &dir))?;
                 pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
             }

@@ -116,6 +116,7 @@ async fn remove_sandboxes(
         resolver_file: sandbox::default_resolver(),
         hosts_file: "/etc/hosts".into(),
         pids_per_pod: None,
+        allowed_sysctls: Vec::new(),
     });
     uids.extend(ground.leftovers(&BTreeSet::new()));
     for uid in uids.iter() {

@@ -188,6 +188,7 @@ fn ground(config: &AgentConfig) -> anyhow::Result<Ground> {
         resolver_file: sandbox::default_resolver(),
         hosts_file: "/etc/hosts".into(),
         pids_per_pod: PIDS_PER_POD,
+        allowed_sysctls: Vec::new(),
     })
 }
 
