@@ -5,10 +5,10 @@ PREFIX ?= /usr/local
 UNITDIR ?= /etc/systemd/system
 export PATH := $(CURDIR)/.cache/kubectl/usr/bin:$(PATH)
 
-.PHONY: help run test lint fmt bench build release install uninstall deps-run deps-test
+.PHONY: help run test lint fmt build release install uninstall deps-run deps-test
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST)
 
 deps-run:
 	@.ci/deps run
@@ -39,9 +39,6 @@ lint: deps-run ## Formatting and lints, warnings are errors
 
 fmt:
 	$(CARGO) fmt
-
-bench: deps-test ## Measure against the floor, in one run
-	$(CARGO) bench --locked
 
 install: release ## Install the binary and the systemd units
 	install -D -m 0755 target/release/leasehold $(DESTDIR)$(PREFIX)/bin/leasehold

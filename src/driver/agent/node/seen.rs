@@ -117,7 +117,9 @@ impl NodeLoop {
 
     fn hear_pod(&mut self, seen: &Pod) {
         self.hands.cluster.saw(seen.metadata.resource_version.as_deref());
-        let uid = runtime_uid(seen);
+        // An object that is known keeps its Pod, also when it has lost its owner.
+        let known = seen.metadata.uid.as_ref().and_then(|remote| self.by_remote.get(remote));
+        let uid = known.cloned().unwrap_or_else(|| runtime_uid(seen));
         if let Some(kept) = self.waiting_for_list.remove(&uid) {
             let record = self.recall_record(&uid);
             self.host(uid.clone(), Arc::new(kept.pod), record, kept.remote);
