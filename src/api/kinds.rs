@@ -56,6 +56,8 @@ pub struct Kind {
     pub validate: fn(&Value) -> Vec<FieldError>,
     /// All errors of a change (new, old): immutable fields. `validate` runs as well.
     pub validate_update: fn(&Value, &Value) -> Vec<FieldError>,
+    /// All errors of a change of status (new, old).
+    pub validate_status: fn(&Value, &Value) -> Vec<FieldError>,
     /// Fields that a field selector may name besides `metadata.name` and `metadata.namespace`, with their values.
     pub fields: fn(&Value) -> Vec<(&'static str, String)>,
     /// Columns of the Table.
@@ -106,6 +108,7 @@ pub static KINDS: &[Kind] = &[
         defaults: defaults::namespace,
         validate: validation::none,
         validate_update: validation::none_on_update,
+        validate_status: validation::none_on_update,
         fields: fields::namespace,
         columns: tables::NAMESPACE,
         cells: tables::namespace,
@@ -123,8 +126,9 @@ pub static KINDS: &[Kind] = &[
         has_generation: false,
         schema: SchemaGenerator::subschema_for::<Node>,
         defaults: defaults::node,
-        validate: validation::none,
-        validate_update: validation::none_on_update,
+        validate: validation::node,
+        validate_update: validation::node_update,
+        validate_status: validation::none_on_update,
         fields: fields::node,
         columns: tables::NODE,
         cells: tables::node,
@@ -142,8 +146,9 @@ pub static KINDS: &[Kind] = &[
         has_generation: true,
         schema: SchemaGenerator::subschema_for::<Pod>,
         defaults: defaults::pod,
-        validate: validation::none,
-        validate_update: validation::none_on_update,
+        validate: validation::pod,
+        validate_update: validation::pod_update,
+        validate_status: validation::pod_status,
         fields: fields::pod,
         columns: tables::POD,
         cells: tables::pod,
@@ -161,8 +166,9 @@ pub static KINDS: &[Kind] = &[
         has_generation: false,
         schema: SchemaGenerator::subschema_for::<ConfigMap>,
         defaults: defaults::config_map,
-        validate: validation::none,
-        validate_update: validation::none_on_update,
+        validate: validation::config_map,
+        validate_update: validation::config_map_update,
+        validate_status: validation::none_on_update,
         fields: fields::none,
         columns: tables::CONFIG_MAP,
         cells: tables::config_map,
@@ -180,8 +186,9 @@ pub static KINDS: &[Kind] = &[
         has_generation: false,
         schema: SchemaGenerator::subschema_for::<Secret>,
         defaults: defaults::secret,
-        validate: validation::none,
-        validate_update: validation::none_on_update,
+        validate: validation::secret,
+        validate_update: validation::secret_update,
+        validate_status: validation::none_on_update,
         fields: fields::secret,
         columns: tables::SECRET,
         cells: tables::secret,
@@ -199,8 +206,9 @@ pub static KINDS: &[Kind] = &[
         has_generation: false,
         schema: SchemaGenerator::subschema_for::<Event>,
         defaults: defaults::event,
-        validate: validation::none,
+        validate: validation::event,
         validate_update: validation::none_on_update,
+        validate_status: validation::none_on_update,
         fields: fields::event,
         columns: tables::EVENT,
         cells: tables::event,
@@ -220,6 +228,7 @@ pub static KINDS: &[Kind] = &[
         defaults: defaults::service_account,
         validate: validation::none,
         validate_update: validation::none_on_update,
+        validate_status: validation::none_on_update,
         fields: fields::none,
         columns: tables::SERVICE_ACCOUNT,
         cells: tables::service_account,
@@ -237,8 +246,9 @@ pub static KINDS: &[Kind] = &[
         has_generation: true,
         schema: SchemaGenerator::subschema_for::<DaemonSet>,
         defaults: defaults::daemon_set,
-        validate: validation::none,
-        validate_update: validation::none_on_update,
+        validate: validation::daemon_set,
+        validate_update: validation::daemon_set_update,
+        validate_status: validation::daemon_set_status,
         fields: fields::none,
         columns: tables::DAEMON_SET,
         cells: tables::daemon_set,
@@ -256,8 +266,9 @@ pub static KINDS: &[Kind] = &[
         has_generation: false,
         schema: SchemaGenerator::subschema_for::<ControllerRevision>,
         defaults: defaults::controller_revision,
-        validate: validation::none,
-        validate_update: validation::none_on_update,
+        validate: validation::controller_revision,
+        validate_update: validation::controller_revision_update,
+        validate_status: validation::none_on_update,
         fields: fields::none,
         columns: tables::CONTROLLER_REVISION,
         cells: tables::controller_revision,
@@ -275,8 +286,9 @@ pub static KINDS: &[Kind] = &[
         has_generation: false,
         schema: SchemaGenerator::subschema_for::<Lease>,
         defaults: defaults::lease,
-        validate: validation::none,
+        validate: validation::lease,
         validate_update: validation::none_on_update,
+        validate_status: validation::none_on_update,
         fields: fields::none,
         columns: tables::LEASE,
         cells: tables::lease,
@@ -285,7 +297,11 @@ pub static KINDS: &[Kind] = &[
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::api::arbitrary::{any_json, object};
+    use crate::api::model::unknown_fields;
 
     #[test]
     fn a_row_is_found_by_its_path_and_by_its_kind() {
@@ -296,5 +312,61 @@ mod tests {
         }
         assert!(by_resource("apps", "v1", "pods").is_none());
         assert!(by_kind("", "v2", "Pod").is_none());
+    }
+
+    /// The typed structs of the agent's side.
+    fn decode(kind: &Kind, object: Value) -> Result<(), serde_json::Error> {
+        fn of<T: serde::de::DeserializeOwned>(object: Value) -> Result<(), serde_json::Error> {
+            serde_json::from_value::<T>(object).map(|_| ())
+        }
+        match kind.kind {
+            "Namespace" => of::<Namespace>(object),
+            "Node" => of::<Node>(object),
+            "Pod" => of::<Pod>(object),
+            "ConfigMap" => of::<ConfigMap>(object),
+            "Secret" => of::<Secret>(object),
+            "Event" => of::<Event>(object),
+            "ServiceAccount" => of::<ServiceAccount>(object),
+            "DaemonSet" => of::<DaemonSet>(object),
+            "ControllerRevision" => of::<ControllerRevision>(object),
+            "Lease" => of::<Lease>(object),
+            other => panic!("{other} has no typed struct here"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_passes_the_check_reads_as_the_typed_struct_once_it_has_its_defaults(
+            seed in any::<u64>(), row in 0..KINDS.len(),
+        ) {
+            let kind = &KINDS[row];
+            let mut object = object(kind, seed);
+            prop_assert_eq!(decode_check(kind, &object), Ok(()));
+            prop_assert_eq!(unknown_fields(kind, &object), Vec::<String>::new());
+            (kind.defaults)(&mut object);
+            prop_assert_eq!(decode_check(kind, &object), Ok(()));
+            if let Err(e) = decode(kind, object.clone()) {
+                prop_assert!(false, "{}: {object}", e);
+            }
+            let once = object.clone();
+            (kind.defaults)(&mut object);
+            prop_assert_eq!(once, object);
+        }
+
+        #[test]
+        fn no_object_makes_a_row_fail_badly(
+            new in any_json(), old in any_json(), seed in any::<u64>(), row in 0..KINDS.len(),
+        ) {
+            let kind = &KINDS[row];
+            let typed = object(kind, seed);
+            let now = WallTime::parse("2026-01-02T03:04:05Z").expect("a time");
+            for (new, old) in [(&new, &old), (&typed, &old), (&new, &typed), (&typed, &typed)] {
+                let mut made = new.clone();
+                (kind.defaults)(&mut made);
+                let _ = (decode_check(kind, new), (kind.validate)(&made), (kind.validate_update)(&made, old));
+                let _ = ((kind.validate_status)(&made, old), (kind.fields)(new));
+                assert_eq!((kind.cells)(&made, now).len(), kind.columns.len());
+            }
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The object model: the table of kinds and what each kind needs: defaults, validation, patches, selectors,
 //! quantities, Tables, OpenAPI. PURE.
 
+#[cfg(test)]
+pub mod arbitrary;
 pub mod defaults;
 pub mod fields;
 pub mod hash;

@@ -10,6 +10,8 @@ pub const PORT_NAME_BYTES_MAX: usize = 15;
 
 /// What is wrong; empty when nothing is.
 pub type Faults = Vec<String>;
+/// A rule of names.
+pub type Rule = fn(&str) -> Faults;
 
 const LABEL_FORMAT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN_FORMAT: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
@@ -284,7 +286,7 @@ fn is_key(value: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn sort(rule: fn(&str) -> Faults, good: &[&str], bad: &[&str]) {
+    fn sort(rule: Rule, good: &[&str], bad: &[&str]) {
         for value in good {
             assert_eq!(rule(value), Faults::new(), "{value:?} is good");
         }

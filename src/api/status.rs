@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     /// `FieldValueRequired`, `FieldValueInvalid`, `FieldValueNotSupported`, `FieldValueForbidden`,
-    /// `FieldValueDuplicate`, `FieldValueTooLong`, `FieldValueTypeInvalid` …
+    /// `FieldValueDuplicate`, `FieldValueNotFound`, `FieldValueTooLong`, `FieldValueTypeInvalid` …
     pub reason: &'static str,
     /// Upstream's path, e.g. `spec.template.spec.containers[0].name`.
     pub field: String,
@@ -40,6 +40,10 @@ impl FieldError {
             field: field.into(),
             message: format!("Duplicate value: {value}"),
         }
+    }
+    /// `Not found: VALUE`
+    pub fn not_found(field: impl Into<String>, value: &Value) -> Self {
+        Self { reason: "FieldValueNotFound", field: field.into(), message: format!("Not found: {value}") }
     }
     /// `Unsupported value: VALUE: supported values: "A", "B"`
     pub fn unsupported(field: impl Into<String>, value: &Value, supported: &[&str]) -> Self {

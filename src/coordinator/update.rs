@@ -165,7 +165,7 @@ impl Turn<'_, '_> {
                 errors.extend(namespace::validate_status(new));
             }
             Subresource::Finalize => errors.extend(namespace::validate_finalizers(new)),
-            Subresource::Status => {}
+            Subresource::Status => errors.extend((kind.validate_status)(new, old)),
         }
         errors
     }

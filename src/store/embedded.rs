@@ -1,7 +1,8 @@
 //! SQLite in one data directory: write-ahead log, `synchronous=FULL`, one process at a time.
 //!
 //! The directory itself is locked (flock), so that no lock file is left behind. Before anything is written the file's
-//! header and pages are checked through a connection that cannot write; a file that fails is left as it was.
+//! header, its pages and every object in it are checked through a connection that cannot write; a file that fails is
+//! left as it was.
 //! A new store is built beside its final name and renamed, so a half-made one is never taken for a store.
 
 use std::fs::{self, File, OpenOptions};
@@ -51,8 +52,9 @@ const REMOVE: &str = "DELETE FROM object WHERE resource = ?1 AND namespace = ?2 
 /// An open data directory.
 #[derive(Debug)]
 pub struct Embedded {
-    connection: Connection,
     directory: PathBuf,
+    /// There once everything has been read and found good.
+    connection: Option<Connection>,
     _lock: Flock<File>,
 }
 
@@ -67,29 +69,8 @@ impl Embedded {
             create(directory, &path, fresh_uid)?;
         } else {
             check_header(&path)?;
-            check_pages(&path)?;
         }
-        let connection = open_for_writing(&path).map_err(|e| io(&path, "open", e))?;
-        Ok(Self { connection, directory: directory.to_owned(), _lock: lock })
-    }
-
-    fn write_all(&mut self, writes: &[Write], revision: u64) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        {
-            let mut put = transaction.prepare(PUT)?;
-            let mut remove = transaction.prepare(REMOVE)?;
-            for Write { key, revision, value, .. } in writes {
-                let (resource, namespace, name) = (&*key.resource, &*key.namespace, &*key.name);
-                match value {
-                    Some(json) => {
-                        put.execute(params![resource, namespace, name, *revision as i64, &json[..]])?
-                    }
-                    None => remove.execute([resource, namespace, name])?,
-                };
-            }
-            transaction.execute("UPDATE cluster SET revision = ?1", [revision as i64])?;
-        }
-        transaction.commit()
+        Ok(Self { directory: directory.to_owned(), connection: None, _lock: lock })
     }
 }
 
@@ -97,25 +78,21 @@ impl Store for Embedded {
     fn load(&mut self, each: &mut dyn FnMut(Entry) -> Result<(), String>) -> Result<Loaded, OpenError> {
         let path = self.directory.join(FILE_NAME);
         let corrupt = |detail: String| OpenError::Corrupt { path: path.clone(), detail };
-        let unreadable = |e: rusqlite::Error| corrupt(e.to_string());
-        let mut select = self
-            .connection
-            .prepare("SELECT resource, namespace, name, revision, value FROM object")
-            .map_err(unreadable)?;
-        let mut rows = select.query([]).map_err(unreadable)?;
-        while let Some(row) = rows.next().map_err(unreadable)? {
-            each(entry(row).map_err(unreadable)?).map_err(corrupt)?;
-        }
-        self.connection
-            .query_row("SELECT uid, revision FROM cluster", [], |row| {
-                Ok(Loaded { cluster_uid: row.get(0)?, revision: row.get::<_, i64>(1)? as u64 })
-            })
-            .map_err(unreadable)
+        let reader = open_for_reading(&path)?;
+        check_pages(&reader).map_err(corrupt)?;
+        read_entries(&reader, each).map_err(corrupt)?;
+        let loaded = read_cluster(&reader).map_err(|e| corrupt(e.to_string()))?;
+        drop(reader);
+        self.connection = Some(open_for_writing(&path).map_err(|e| io(&path, "open for writing", e))?);
+        Ok(loaded)
     }
 
     fn commit(&mut self, writes: &[Write], revision: u64) -> Result<(), CommitError> {
-        self.write_all(writes, revision).map_err(|e| {
-            let path = self.directory.clone();
+        let path = self.directory.clone();
+        let Some(connection) = &mut self.connection else {
+            return Err(CommitError::Failed { path, detail: "it has not been loaded".into() });
+        };
+        write_all(connection, writes, revision).map_err(|e| {
             if is_out_of_space(&e, &path) {
                 CommitError::NoSpace { path }
             } else {
@@ -123,6 +100,44 @@ impl Store for Embedded {
             }
         })
     }
+}
+
+fn write_all(connection: &mut Connection, writes: &[Write], revision: u64) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    {
+        let mut put = transaction.prepare(PUT)?;
+        let mut remove = transaction.prepare(REMOVE)?;
+        for Write { key, revision, value, .. } in writes {
+            let (resource, namespace, name) = (&*key.resource, &*key.namespace, &*key.name);
+            match value {
+                Some(json) => put.execute(params![resource, namespace, name, *revision as i64, &json[..]])?,
+                None => remove.execute([resource, namespace, name])?,
+            };
+        }
+        transaction.execute("UPDATE cluster SET revision = ?1", [revision as i64])?;
+    }
+    transaction.commit()
+}
+
+fn read_entries(
+    reader: &Connection,
+    each: &mut dyn FnMut(Entry) -> Result<(), String>,
+) -> Result<(), String> {
+    let unreadable = |e: rusqlite::Error| e.to_string();
+    let mut select = reader
+        .prepare("SELECT resource, namespace, name, revision, value FROM object")
+        .map_err(unreadable)?;
+    let mut rows = select.query([]).map_err(unreadable)?;
+    while let Some(row) = rows.next().map_err(unreadable)? {
+        each(entry(row).map_err(unreadable)?)?;
+    }
+    Ok(())
+}
+
+fn read_cluster(reader: &Connection) -> rusqlite::Result<Loaded> {
+    reader.query_row("SELECT uid, revision FROM cluster", [], |row| {
+        Ok(Loaded { cluster_uid: row.get(0)?, revision: row.get::<_, i64>(1)? as u64 })
+    })
 }
 
 fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
@@ -230,18 +245,24 @@ fn check_header(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Has SQLite walk every page through a connection that cannot write. Without a log to replay the file is opened as
-/// immutable, which makes no files beside it either.
-fn check_pages(path: &Path) -> Result<(), OpenError> {
-    let corrupt = |detail: String| OpenError::Corrupt { path: path.to_owned(), detail };
+/// A connection that cannot write. Without a log to replay the file is opened as immutable, which makes no files
+/// beside it either.
+fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
     let log = path.with_file_name(format!("{FILE_NAME}-wal"));
     let mode = if is_absent_or_empty(&log)? { "ro&immutable=1" } else { "ro" };
     let uri = format!("file:{}?mode={mode}", uri_path(path));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-    let verdict: String = Connection::open_with_flags(uri, flags)
-        .and_then(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))
-        .map_err(|e| corrupt(e.to_string()))?;
-    if verdict == "ok" { Ok(()) } else { Err(corrupt(verdict)) }
+    Connection::open_with_flags(uri, flags).map_err(|e| io(path, "open", e))
+}
+
+/// Has SQLite walk every page.
+fn check_pages(reader: &Connection) -> Result<(), String> {
+    let verdict: rusqlite::Result<String> = reader.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+    match verdict {
+        Ok(verdict) if verdict == "ok" => Ok(()),
+        Ok(verdict) => Err(verdict),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// The path as a URI wants it: `%`, `?` and `#` escaped.
@@ -289,6 +310,7 @@ mod tests {
     fn what_was_committed_is_there_after_reopening_with_the_same_uid() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = Embedded::open(dir.path(), "first").unwrap();
+        everything(&mut store);
         store.commit(&[put("a", 2, "one"), put("b", 3, "two")], 3).unwrap();
         let removal = Write { key: key("a"), previous: 2, revision: 4, value: None };
         store.commit(&[removal, put("b", 5, "three")], 5).unwrap();

@@ -60,7 +60,6 @@ fn containers(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
 
 pub(crate) fn a_status_follows_from_the_one_before(before: Option<&PodStatus>, after: &PodStatus) {
     let Some(before) = before else { return };
-    assert_ne!(before, after, "a status is written twice");
     let terminal = |status: &PodStatus| matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
     assert!(!terminal(before) || before.phase == after.phase, "{:?} became {:?}", before.phase, after.phase);
     for (old, new) in containers(before).zip(containers(after)) {

@@ -86,6 +86,8 @@ pub(crate) struct World {
     pub(crate) ending_told: bool,
     pub(crate) finished: bool,
     pub(crate) statuses: Vec<PodStatus>,
+    /// A new agent may write once more what was written.
+    repeats: bool,
     /// What happened, for whoever reads a failure.
     pub(crate) story: Vec<String>,
 }
@@ -114,6 +116,7 @@ impl World {
             ending_told: false,
             finished: false,
             statuses: Vec::new(),
+            repeats: false,
             story: Vec::new(),
         };
         world.tell(Input::Observed(Vec::new()));
@@ -220,6 +223,8 @@ impl World {
                 }
                 Effect::WriteStatus(status) => {
                     oracles::a_status_follows_from_the_one_before(self.statuses.last(), &status);
+                    let repeats = std::mem::take(&mut self.repeats);
+                    assert!(repeats || self.statuses.last() != Some(&*status), "a status is written twice");
                     self.pod.status = Some((*status).clone());
                     self.statuses.push(*status);
                 }
@@ -385,6 +390,7 @@ impl World {
         if self.disk.is_some() && self.machine.record() == *self.disk.as_ref().expect("checked") {
             oracles::a_record_says_all_of_the_status(&before, self.machine.status());
         }
+        self.repeats = true;
         self.ending_told = self.pod.metadata.deletion_timestamp.is_some();
         if self.containerd_up {
             let observed = self.observed();

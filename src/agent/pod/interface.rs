@@ -277,7 +277,8 @@ pub enum Effect {
     },
     /// Remove volumes, network, namespaces, cgroup and directories (idempotent). → `SandboxGone | SandboxStuck`
     RemoveSandbox,
-    /// Write this status to the coordinator when it can be reached, the newest wins.
+    /// Write this status to the coordinator when it can be reached, the newest wins. The first one after the agent's
+    /// restart may say nothing new: whether an earlier one arrived is not known here.
     WriteStatus(Box<PodStatus>),
     /// Record an Event about the Pod.
     Record {

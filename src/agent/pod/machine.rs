@@ -154,8 +154,7 @@ impl PodMachine {
             self.persisted = Some(self.record.clone());
             self.effects.insert(mark, Effect::Persist(Box::new(self.record.clone())));
         }
-        let spoken = self.written.as_ref().or(self.pod.status.as_ref());
-        if spoken != Some(&self.status) {
+        if self.written.as_ref() != Some(&self.status) {
             self.written = Some(self.status.clone());
             self.effects.push_back(Effect::WriteStatus(Box::new(self.status.clone())));
         }

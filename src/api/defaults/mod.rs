@@ -7,13 +7,13 @@ mod node;
 mod pod;
 mod pod_level;
 mod pod_spec;
-mod qos;
 mod small;
 mod volume;
 
 pub use daemon_set::daemon_set;
 pub use node::node;
 pub use pod::pod;
+pub use pod_level::{Amounts, container_amounts};
 use serde_json::{Map, Value};
 pub use small::{config_map, controller_revision, event, lease, namespace, secret, service_account};
 

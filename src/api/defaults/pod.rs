@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::container::{host_ports, requests_from_limits};
 use super::pod_level::pod_level_resources;
 use super::pod_spec::pod_spec;
-use super::qos::qos_class;
 use super::{field, field_or_new, fill, items, spell};
+use crate::api::pod_resources::qos_class;
 
 /// Seconds for which a Pod stays on a node that is not ready or not reachable, unless it says otherwise.
 const UNREADY_SECONDS: i64 = 300;
@@ -27,7 +27,8 @@ pub fn pod(object: &mut Value) {
         admit(spec);
         pod_spec(spec);
     }
-    status(root);
+    mirror_ip(root);
+    begin(object);
 }
 
 fn containers(spec: &mut Map<String, Value>) {
@@ -70,13 +71,19 @@ fn tolerates(spec: &mut Map<String, Value>, taint: &str) -> bool {
     items(spec, "tolerations").any(|it| says(it, "key", taint) && says(it, "effect", "NoExecute"))
 }
 
-fn status(root: &mut Map<String, Value>) {
-    let class = root.get("spec").map(qos_class);
-    let Some(status) = field_or_new(root, "status") else { return };
+/// A new Pod is pending, and of the class that its requests and limits make it.
+fn begin(object: &mut Value) {
+    let has_class = object.pointer("/status/qosClass").is_some();
+    let typed = if has_class { None } else { Pod::deserialize(&*object).ok() };
+    let Some(status) = object.as_object_mut().and_then(|root| field_or_new(root, "status")) else { return };
     fill(status, "phase", "Pending");
-    if let Some(class) = class {
-        fill(status, "qosClass", class);
+    if let Some(pod) = typed {
+        fill(status, "qosClass", qos_class(&pod).name());
     }
+}
+
+fn mirror_ip(root: &mut Map<String, Value>) {
+    let Some(status) = field(root, "status") else { return };
     // The old and the new field of one fact: the first of the list is the single one.
     if let Some(ip) = status.get("podIP").filter(|ip| **ip != "").cloned()
         && status.get("podIPs").and_then(|ips| ips.get(0)).is_none_or(|first| first["ip"] != ip)

@@ -8,7 +8,7 @@ use super::{field, field_or_new, fill};
 use crate::api::quantity::Quantity;
 
 /// Amounts by resource name.
-pub(super) type Amounts = BTreeMap<String, Quantity>;
+pub type Amounts = BTreeMap<String, Quantity>;
 
 /// The amounts of a resource list; what cannot be read is left out.
 pub(super) fn amounts(list: &Value) -> Amounts {
@@ -22,8 +22,8 @@ pub(super) fn pod_level_resources(spec: &mut Map<String, Value>) {
     if limits.is_empty() && requests.is_empty() {
         return;
     }
-    let container_limits = of_containers(spec, "limits");
-    let container_requests = of_containers(spec, "requests");
+    let container_limits = container_amounts(spec, "limits");
+    let container_requests = container_amounts(spec, "requests");
     for (name, amount) in &container_limits {
         if is_huge(name) && !requests.contains_key(name) {
             set(spec, "limits", name, *amount);
@@ -64,8 +64,9 @@ fn set(spec: &mut Map<String, Value>, list: &str, name: &str, amount: Quantity) 
     }
 }
 
-/// What the Pod needs at once: its containers and sidecars together, or its greediest init container.
-fn of_containers(spec: &Map<String, Value>, list: &str) -> Amounts {
+/// What the containers of a spec ask for (`requests`) or may use (`limits`) at once: containers and sidecars together, or
+/// the greediest init container.
+pub fn container_amounts(spec: &Map<String, Value>, list: &str) -> Amounts {
     let mut together = Amounts::new();
     for container in all(spec, "containers") {
         add(&mut together, &amounts(&container["resources"][list]));

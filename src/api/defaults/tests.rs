@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::api::arbitrary::any_json;
 use crate::api::kinds::{KINDS, Kind, by_kind};
 
 fn defaulted(group: &str, kind: &str, mut object: Value) -> Value {
@@ -56,6 +57,16 @@ fn a_bare_pod_becomes_what_kube_apiserver_makes_of_it() {
             "status": { "phase": "Pending", "qosClass": "BestEffort" },
         })
     );
+}
+
+#[test]
+fn a_new_pod_is_pending_and_has_its_class_and_keeps_both() {
+    let limits = json!({ "limits": { "cpu": 1, "memory": "1Gi" } });
+    let spec = json!({ "containers": [{ "name": "a", "image": "b", "resources": limits }] });
+    let status = |object: Value| defaulted("", "Pod", object)["status"].take();
+    assert_eq!(status(json!({ "spec": spec })), json!({ "phase": "Pending", "qosClass": "Guaranteed" }));
+    let told = json!({ "phase": "Running", "qosClass": "Burstable" });
+    assert_eq!(status(json!({ "spec": spec, "status": told })), told);
 }
 
 #[test]
@@ -275,31 +286,6 @@ fn the_old_name_of_the_service_account_is_still_heard() {
 }
 
 #[test]
-fn the_quality_of_service_follows_requests_and_limits() {
-    let class = |containers: Value| {
-        defaulted("", "Pod", json!({ "spec": { "containers": containers } }))["status"]["qosClass"].take()
-    };
-    let both = json!({ "limits": { "cpu": "1", "memory": "1Gi" } });
-    for (resources, expected) in [
-        (json!([{}]), "BestEffort"),
-        (json!([{ "resources": {} }, {}]), "BestEffort"),
-        (json!([{ "resources": { "requests": { "nvidia.com/gpu": 1 } } }]), "BestEffort"),
-        (json!([{ "resources": { "requests": { "cpu": "0" } } }]), "BestEffort"),
-        (json!([{ "resources": both }]), "Guaranteed"),
-        (json!([{ "resources": both }, { "resources": both }]), "Guaranteed"),
-        (json!([{ "resources": both }, {}]), "Burstable"),
-        (json!([{ "resources": { "limits": { "cpu": "1" } } }]), "Burstable"),
-        (
-            json!([{ "resources": { "limits": { "cpu": "2", "memory": "1Gi" }, "requests": { "cpu": "1" } } }]),
-            "Burstable",
-        ),
-        (json!([{ "resources": { "requests": { "memory": "1Gi" } } }]), "Burstable"),
-    ] {
-        assert_eq!(class(resources.clone()), expected, "{resources}");
-    }
-}
-
-#[test]
 fn a_daemon_set_rolls_one_by_one_and_keeps_ten_revisions() {
     let object = defaulted("apps", "DaemonSet", json!({ "spec": {} }));
     assert_eq!(
@@ -405,65 +391,6 @@ fn fields_of_the_future_are_kept_wherever_they_stand() {
     let before = count_sprinkles(&object);
     assert!(before > 15);
     assert_eq!(count_sprinkles(&defaulted("", "Pod", object)), before);
-}
-
-fn any_json() -> impl Strategy<Value = Value> {
-    let names = prop::sample::select(vec![
-        "metadata",
-        "spec",
-        "status",
-        "name",
-        "labels",
-        "template",
-        "containers",
-        "initContainers",
-        "image",
-        "ports",
-        "env",
-        "valueFrom",
-        "fieldRef",
-        "resources",
-        "limits",
-        "requests",
-        "cpu",
-        "volumes",
-        "secret",
-        "projected",
-        "sources",
-        "tolerations",
-        "key",
-        "effect",
-        "hostNetwork",
-        "updateStrategy",
-        "type",
-        "rollingUpdate",
-        "data",
-        "stringData",
-        "capacity",
-        "podCIDR",
-        "podCIDRs",
-        "podIP",
-        "podIPs",
-        "ip",
-        "serviceAccount",
-        "livenessProbe",
-        "httpGet",
-        "x",
-    ]);
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        "[a-zA-Z0-9.:/=-]{0,8}".prop_map(Value::from),
-    ];
-    leaf.prop_recursive(6, 64, 6, move |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(names.clone().prop_map(String::from), inner, 0..6)
-                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
-        ]
-    })
 }
 
 proptest! {

@@ -46,8 +46,9 @@ const fn number_column(name: &'static str, description: &'static str) -> Column 
 }
 
 /// Shown with `-o wide` only.
-const fn wide(column: Column) -> Column {
-    Column { priority: 1, ..column }
+const fn wide(mut column: Column) -> Column {
+    column.priority = 1;
+    column
 }
 
 fn name(object: &Value) -> Value {

@@ -1,10 +1,26 @@
-//! Validation with upstream's field paths and sentences.
+//! Validation with upstream's field paths and sentences. Objects come here after their defaults; metadata is judged by
+//! the coordinator.
 
+mod config;
+mod daemon_set;
+mod event;
+mod labels;
+mod node;
+mod pod;
+mod small;
+mod spot;
+
+pub use config::{config_map, config_map_update, secret, secret_update};
+pub use daemon_set::{daemon_set, daemon_set_status, daemon_set_update};
+pub use event::event;
+pub use node::{node, node_update};
+pub use pod::{pod, pod_status, pod_update};
 use serde_json::Value;
+pub use small::{controller_revision, controller_revision_update, lease};
 
 use crate::api::status::FieldError;
 
-/// For kinds with nothing to say beyond their types.
+/// For kinds with nothing to say beyond their types and their metadata.
 pub fn none(_: &Value) -> Vec<FieldError> {
     Vec::new()
 }
@@ -13,3 +29,7 @@ pub fn none(_: &Value) -> Vec<FieldError> {
 pub fn none_on_update(_: &Value, _: &Value) -> Vec<FieldError> {
     Vec::new()
 }
+
+#[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "objects are written in place, as json!")]
+mod tests;
