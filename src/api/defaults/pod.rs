@@ -1,5 +1,7 @@
 //! Pod: the defaults of its spec, and what upstream's admission adds to Pods (never to templates).
 
+use k8s_openapi::api::core::v1::Pod;
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use super::container::{host_ports, requests_from_limits};
