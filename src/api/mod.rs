@@ -14,6 +14,7 @@ pub mod names;
 pub mod openapi;
 pub mod patch;
 pub mod pod_resources;
+pub mod protobuf;
 pub mod quantity;
 pub mod readiness;
 pub mod selectors;

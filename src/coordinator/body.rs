@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::api::kinds::Kind;
 use crate::api::model;
-use crate::api::patch::Patch;
+use crate::api::patch::{DEPTH_MAX, Patch};
 use crate::api::status::{FieldError, Status};
 use crate::coordinator::command::FieldValidation;
 use crate::coordinator::metadata;
@@ -56,6 +56,9 @@ impl Turn<'_, '_> {
     }
 
     fn finish(&mut self, value: &mut Value) -> Result<(), Status> {
+        if is_deeper(value, DEPTH_MAX) {
+            return Err(Status::bad_request(format!("the object is nested deeper than {DEPTH_MAX} levels")));
+        }
         model::canonicalise(self.kind(), value);
         value["apiVersion"] = self.kind().api_version().into();
         value["kind"] = self.kind().kind.into();
@@ -77,6 +80,16 @@ impl Turn<'_, '_> {
             ));
         }
         Ok(())
+    }
+}
+
+/// Whether lists and maps are nested deeper than so many levels. What is stored is read again, with that bound.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let below = |value: &Value| levels == 0 || is_deeper(value, levels - 1);
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(below),
+        Value::Object(fields) => levels == 0 || fields.values().any(below),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

@@ -80,6 +80,19 @@ fn unknown_fields_that_a_patch_brings_are_told_or_refused_as_the_client_wishes()
 }
 
 #[test]
+fn what_could_not_be_read_again_is_not_stored() {
+    let mut endpoint = Endpoint::new();
+    let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+    let body = |levels| json!({ "metadata": { "name": "a" }, "beside": nested(levels) });
+    assert_eq!(
+        refusal(endpoint.try_create("ConfigMap", body(127))),
+        refused(400, "BadRequest", "the object is nested deeper than 127 levels")
+    );
+    endpoint.create("ConfigMap", body(126));
+    assert_eq!(endpoint.merge("ConfigMap", "a", &json!({ "data": { "k": "v" } }))["data"]["k"], "v");
+}
+
+#[test]
 fn a_body_of_another_type_is_refused() {
     let mut endpoint = Endpoint::new();
     for (body, message) in [

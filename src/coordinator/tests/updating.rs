@@ -289,3 +289,57 @@ fn commands_of_one_batch_see_each_other() {
     assert!(shared(&again).resource_version == shared(&first).resource_version + 2);
     assert_eq!(draft.changes().iter().map(|c| c.after.is_some()).collect::<Vec<_>>(), [true, false, true]);
 }
+
+#[test]
+fn the_string_data_of_a_secret_becomes_data() {
+    let mut endpoint = Endpoint::new();
+    let secret =
+        endpoint.create("Secret", json!({ "metadata": { "name": "a" }, "stringData": { "k": "v" } }));
+    assert_eq!(
+        (&secret["data"], &secret["stringData"], &secret["type"]),
+        (&json!({ "k": "dg==" }), &Value::Null, &json!("Opaque"))
+    );
+    let merged = endpoint.merge("Secret", "a", &json!({ "stringData": { "l": "w" } }));
+    assert_eq!(merged["data"], json!({ "k": "dg==", "l": "dw==" }));
+}
+
+#[test]
+fn what_is_immutable_keeps_its_data() {
+    let mut endpoint = Endpoint::new();
+    for kind in ["ConfigMap", "Secret"] {
+        endpoint
+            .create(kind, json!({ "metadata": { "name": "a" }, "data": { "k": "dg==" }, "immutable": true }));
+        for patch in [json!({ "data": { "k": "dw==" } }), json!({ "immutable": null })] {
+            let status = endpoint.try_patch(kind, "a", MERGE_PATCH, &patch).expect_err("it is immutable");
+            assert_eq!((status.code, status.reason), (422, "Invalid"), "{kind} {patch}");
+        }
+        endpoint.merge(kind, "a", &json!({ "metadata": { "labels": { "l": "1" } } }));
+    }
+}
+
+#[test]
+fn of_a_pods_spec_only_the_images_and_little_else_may_change() {
+    let mut endpoint = Endpoint::new();
+    endpoint.create("Pod", pod("a"));
+    let patch = json!({ "spec": { "containers": [{ "name": "a", "image": "j" }] } });
+    let reply = endpoint.try_patch("Pod", "a", STRATEGIC_PATCH, &patch).expect("images may change");
+    assert_eq!(object(&reply)["metadata"]["generation"], 2);
+    let patch = json!({ "spec": { "hostNetwork": true } });
+    let status = endpoint.try_patch("Pod", "a", STRATEGIC_PATCH, &patch).expect_err("the rest may not");
+    assert_eq!((status.code, &status.details["causes"][0]["field"]), (422, &json!("spec")));
+    let patch = json!({ "spec": { "nodeName": "n1" } });
+    assert_eq!(
+        refusal(endpoint.try_patch("Pod", "a", MERGE_PATCH, &patch)).0,
+        422,
+        "only a binding names the node"
+    );
+}
+
+#[test]
+fn the_selector_of_a_daemon_set_is_for_life() {
+    let mut endpoint = Endpoint::new();
+    endpoint.create("DaemonSet", daemon_set("a"));
+    let patch = json!({ "spec": { "selector": { "matchLabels": { "b": "c" } }, "template": { "metadata": { "labels": { "b": "c" } } } } });
+    let status = endpoint.try_patch("DaemonSet", "a", MERGE_PATCH, &patch).expect_err("it is immutable");
+    assert_eq!((status.code, &status.details["causes"][0]["field"]), (422, &json!("spec.selector")));
+}

@@ -7,8 +7,9 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use serde_json::Value;
 
-use super::negotiate::Encoding;
+use super::negotiate::Sent;
 use super::query::Query;
+use crate::api::protobuf::{self, ProtobufError};
 use crate::api::status::Status;
 use crate::coordinator::FieldValidation;
 
@@ -63,7 +64,7 @@ pub fn field_validation(query: &Query) -> Result<FieldValidation, Status> {
 }
 
 /// Decodes a tree of any kind.
-pub fn tree(body: &[u8], encoding: Encoding, expected: &str) -> Result<Value, Status> {
+pub fn tree(body: &[u8], encoding: Sent, expected: &str) -> Result<Value, Status> {
     let unrecognized = |format: &str, detail: String| {
         Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {expected}): couldn't get version/kind; {format} \
@@ -71,10 +72,14 @@ pub fn tree(body: &[u8], encoding: Encoding, expected: &str) -> Result<Value, St
         ))
     };
     let value: Value = match encoding {
-        Encoding::Json => serde_json::from_slice(body).map_err(|e| unrecognized("json", e.to_string())),
-        Encoding::Yaml => std::str::from_utf8(body)
+        Sent::Json => serde_json::from_slice(body).map_err(|e| unrecognized("json", e.to_string())),
+        Sent::Yaml => std::str::from_utf8(body)
             .map_err(|e| unrecognized("yaml", e.to_string()))
             .and_then(|text| serde_saphyr::from_str(text).map_err(|e| unrecognized("yaml", e.to_string()))),
+        Sent::Protobuf => protobuf::decode(body).map_err(|e| match e {
+            ProtobufError::Malformed(why) => unrecognized("protobuf", why),
+            ProtobufError::Unsupported { .. } => Status::new(415, "UnsupportedMediaType", e.to_string()),
+        }),
     }?;
     if value.is_object() {
         Ok(value)

@@ -1,5 +1,6 @@
 //! Which shape and encoding a client wants, and which encoding it sends.
 
+use crate::api::protobuf;
 use crate::api::status::Status;
 
 /// How a body is written.
@@ -105,17 +106,29 @@ fn served(alternative: &Alternative<'_>, transforms: bool) -> Option<Wish> {
     (known && transforms).then_some(Wish { encoding, shape })
 }
 
+/// How a request's body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// `application/json`
+    Json,
+    /// `application/yaml`
+    Yaml,
+    /// `application/vnd.kubernetes.protobuf`, of the kinds that [`protobuf`] reads.
+    Protobuf,
+}
+
 /// The encoding of a request's body.
-pub fn sent(content_type: Option<&str>) -> Result<Encoding, Status> {
+pub fn sent(content_type: Option<&str>) -> Result<Sent, Status> {
     let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     match media_type.to_ascii_lowercase().as_str() {
-        "" | "application/json" => Ok(Encoding::Json),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Encoding::Yaml),
+        "" | "application/json" => Ok(Sent::Json),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Sent::Yaml),
+        protobuf::MEDIA_TYPE => Ok(Sent::Protobuf),
         _ => Err(Status::new(
             415,
             "UnsupportedMediaType",
             "the body of the request was in an unknown format - accepted media types include: application/json, \
-             application/yaml",
+             application/yaml, application/vnd.kubernetes.protobuf",
         )),
     }
 }
@@ -156,8 +169,9 @@ mod tests {
 
     #[test]
     fn protobuf_bodies_are_refused_by_name() {
-        assert_eq!(sent(None).unwrap(), Encoding::Json);
-        assert_eq!(sent(Some("application/json; charset=utf-8")).unwrap(), Encoding::Json);
-        assert_eq!(sent(Some("application/vnd.kubernetes.protobuf")).unwrap_err().code, 415);
+        assert_eq!(sent(None).unwrap(), Sent::Json);
+        assert_eq!(sent(Some("application/json; charset=utf-8")).unwrap(), Sent::Json);
+        assert_eq!(sent(Some("application/vnd.kubernetes.protobuf")).unwrap(), Sent::Protobuf);
+        assert_eq!(sent(Some("application/cbor")).unwrap_err().code, 415);
     }
 }

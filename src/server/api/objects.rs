@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Call;
 use super::body;
 use super::list;
-use super::negotiate::{self, Encoding, Shape};
+use super::negotiate::{self, Encoding, Sent, Shape};
 use super::query::Query;
 use super::reply::Reply;
 use super::shape::{IncludeObject, View as Shown};
@@ -75,7 +75,7 @@ impl Call<'_> {
     fn decode(&self, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
         let encoding = negotiate::sent(self.content_type)?;
         let value = body::tree(body, encoding, self.target.kind.kind)?;
-        let mut odd = if encoding == Encoding::Json { model::duplicate_fields(body) } else { Vec::new() };
+        let mut odd = if encoding == Sent::Json { model::duplicate_fields(body) } else { Vec::new() };
         odd.extend(model::unknown_fields(self.target.kind, &value));
         Ok((value, self.judge(odd)?))
     }
