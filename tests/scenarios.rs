@@ -10,6 +10,10 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+#[path = "scenarios/daemon_set.rs"]
+mod daemon_set;
+#[path = "scenarios/daemon_set_orders.rs"]
+mod daemon_set_orders;
 #[path = "scenarios/lease_store.rs"]
 mod lease_store;
 #[path = "scenarios/pod.rs"]
@@ -33,6 +37,7 @@ pub(crate) trait World {
 fn world(kind: &str) -> Option<Box<dyn World>> {
     match kind {
         "pod" => Some(Box::new(pod::PodWorld::default())),
+        "daemonset" => Some(Box::new(daemon_set::DaemonSetWorld::default())),
         "session" => Some(Box::new(session::SessionWorld::default())),
         _ => None,
     }

@@ -21,10 +21,11 @@ impl LeaseStore {
 
     /// Reads the Lease; where it is absent, makes the Node. `sent` is when the reader's machine asked, by its clock.
     pub(crate) fn read(&mut self, sent: Instant) -> Answer {
-        if let Some(lease) = &self.lease { Answer::Found(Box::new(lease.clone())) } else {
-            let was_there = std::mem::replace(&mut self.node_registered, true);
-            Answer::Absent { node_made: (!was_there).then_some(sent) }
+        if let Some(lease) = &self.lease {
+            return Answer::Found(Box::new(lease.clone()));
         }
+        let was_there = std::mem::replace(&mut self.node_registered, true);
+        Answer::Absent { node_made: (!was_there).then_some(sent) }
     }
 
     pub(crate) fn create(&mut self, mut lease: Lease) -> Answer {

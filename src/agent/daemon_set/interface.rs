@@ -128,6 +128,18 @@ pub enum Obstacle {
     },
 }
 
+impl Obstacle {
+    /// What each reason is about in this case, for `explain`.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Self::Placement(reasons) => reasons.iter().map(Reason::detail).collect(),
+            Self::Deleted | Self::Selector | Self::Offline | Self::Failed { .. } | Self::Refused { .. } => {
+                Vec::new()
+            }
+        }
+    }
+}
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

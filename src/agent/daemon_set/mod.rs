@@ -25,7 +25,7 @@ mod ownership;
 mod prototype;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -46,6 +46,9 @@ use hosting::Hosting;
 /// started from the disk.
 pub const OFFLINE_ANNOTATION: &str = "leasehold.dev/offline";
 
+/// How many DaemonSets that are gone are remembered.
+const GONE_MAX: usize = 1_000;
+
 /// The machine. See the module's documentation.
 #[derive(Debug)]
 pub struct DaemonSets {
@@ -57,8 +60,8 @@ pub struct DaemonSets {
     pods: BTreeMap<String, Arc<Pod>>,
     /// Pods by the UID of the DaemonSet that controls them; under the empty UID those that nobody controls.
     owned: BTreeMap<String, BTreeSet<String>>,
-    /// DaemonSets that are gone and take their Pods with them.
-    gone: BTreeSet<String>,
+    /// DaemonSets that are gone and take their Pods with them, also those that turn up late; the latest last.
+    gone: VecDeque<String>,
     /// Pods that were asked to go and have not answered; with the time at which to ask again, if refused.
     leaving: BTreeMap<String, Option<Instant>>,
     /// Pods for which another owner reference was asked for.
@@ -87,7 +90,7 @@ impl DaemonSets {
             by_name: BTreeMap::new(),
             pods: BTreeMap::new(),
             owned: BTreeMap::new(),
-            gone: BTreeSet::new(),
+            gone: VecDeque::new(),
             leaving: BTreeMap::new(),
             changing_hands: BTreeSet::new(),
             room: Room::default(),
@@ -126,16 +129,15 @@ impl DaemonSets {
 
     /// A DaemonSet, new or changed.
     pub fn daemon_set_changed(&mut self, set: Arc<Stored<DaemonSet>>) {
-        let metadata = &set.object.metadata;
-        let uid = metadata.uid.clone().unwrap_or_default();
-        let name =
-            (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
-        if let Some(former) = self.by_name.insert(name, uid.clone()).filter(|former| *former != uid) {
-            self.daemon_set_gone(&former);
-        }
+        let uid = set.object.metadata.uid.clone().unwrap_or_default();
         match self.sets.get_mut(&uid) {
             Some(hosting) => hosting.renew(set, &self.node_name),
             None => drop(self.sets.insert(uid.clone(), Hosting::new(set, &self.node_name))),
+        }
+        self.gone.retain(|gone| *gone != uid);
+        let name = self.sets.get(&uid).map(Hosting::name).unwrap_or_default();
+        if let Some(former) = self.by_name.insert(name, uid.clone()).filter(|former| *former != uid) {
+            self.daemon_set_gone(&former);
         }
         self.dirty.insert(uid);
     }
@@ -151,12 +153,17 @@ impl DaemonSets {
                 self.by_name.remove(&name);
             }
             takes_its_pods = !hosting.is_orphaning();
+            if let Some(wake) = hosting.wake {
+                self.wakes.remove(&(wake, uid.to_owned()));
+            }
         }
         if takes_its_pods {
-            self.gone.insert(uid.to_owned());
+            self.gone.retain(|gone| gone != uid);
+            self.gone.push_back(uid.to_owned());
+            let surplus = self.gone.len().saturating_sub(GONE_MAX);
+            self.gone.drain(..surplus);
         }
         self.starved.remove(uid);
-        self.wakes.retain(|(_, whose)| whose != uid);
         self.dirty.insert(uid.to_owned());
     }
 
@@ -206,11 +213,11 @@ impl DaemonSets {
             Some(pod) => ownership::controller(pod),
             None => self.sets.iter().find(|(_, h)| h.starting.contains(uid)).map(|(owner, _)| owner.clone()),
         };
-        let Some(hosting) = owner.as_ref().and_then(|owner| self.sets.get_mut(owner)) else { return };
-        if hosting.starting.remove(uid) {
+        if !self.pods.contains_key(uid) {
             self.release(uid);
         }
         let Some(hosting) = owner.as_ref().and_then(|owner| self.sets.get_mut(owner)) else { return };
+        hosting.starting.remove(uid);
         hosting.refused.fail(now);
         message.clone_into(&mut hosting.refusal);
         self.told.push(hosting.occurrence(true, "FailedCreate", format!("Error creating: {message}")));
@@ -363,14 +370,11 @@ impl DaemonSets {
 
     /// Ends Pods whose DaemonSet is gone.
     fn collect(&mut self, owner: &str, actions: &mut Vec<Action>) {
-        if !self.gone.contains(owner) {
+        if !self.gone.iter().any(|gone| gone == owner) {
             return;
         }
-        let Some(uids) = self.owned.get(owner) else {
-            self.gone.remove(owner);
-            return;
-        };
-        for uid in uids.clone() {
+        let uids = self.owned.get(owner).cloned().unwrap_or_default();
+        for uid in uids {
             if self.pods.get(&uid).is_some_and(|pod| !self.is_leaving(pod)) {
                 self.leaving.insert(uid.clone(), None);
                 actions.push(Action::DeletePod { uid, why: Departure::OwnerGone });

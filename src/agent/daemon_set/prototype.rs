@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    fn set(template: Value) -> Stored<DaemonSet> {
+    fn set(template: &Value) -> Stored<DaemonSet> {
         Stored::read(json!({
             "apiVersion": "apps/v1", "kind": "DaemonSet",
             "metadata": {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn simple() -> Stored<DaemonSet> {
-        set(json!({
+        set(&json!({
             "metadata": { "labels": { "app": "exporter" }, "annotations": { "a": "b" } },
             "spec": {
                 "hostNetwork": true,
@@ -239,7 +239,7 @@ mod tests {
         };
         assert_eq!(name(&one, "n1", 0), name(&one, "n1", 0));
         assert!(name(&one, "n1", 0).starts_with("exporter-"));
-        let other_template = set(json!({ "spec": { "containers": [] } }));
+        let other_template = set(&json!({ "spec": { "containers": [] } }));
         let names =
             [name(&one, "n1", 0), name(&one, "n1", 1), name(&one, "n2", 0), name(&other_template, "n1", 0)];
         assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
