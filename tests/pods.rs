@@ -43,7 +43,10 @@ fn any_turn() -> impl Strategy<Value = Turn> {
         1 => (0..700_u64).prop_map(Turn::Sleep),
         1 => Just(Turn::Spurious),
         1 => Just(Turn::SourcesChanged),
-        1 => Just(Turn::AgentRestart),
+        4 => prop::bool::ANY.prop_map(Turn::AgentRestart),
+        1 => Just(Turn::RecordLost),
+        2 => Just(Turn::Calm),
+        1 => Just(Turn::Stranger),
         1 => Just(Turn::Containerd),
         1 => prop::bool::ANY.prop_map(Turn::Reboot),
         1 => (0..40_u64).prop_map(Turn::Delete),
@@ -61,7 +64,7 @@ proptest! {
     #[test]
     fn whatever_happens_a_pod_is_safe_and_once_faults_stop_it_runs_and_ends(
         pod in any_pod(),
-        turns in prop::collection::vec(any_turn(), 0..160),
+        turns in prop::collection::vec(any_turn(), 0..120),
         gone in prop::bool::ANY,
     ) {
         let mut world = World::new(pod);

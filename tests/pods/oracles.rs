@@ -27,6 +27,9 @@ pub(crate) fn a_wish_is_allowed(world: &World, wish: &Effect) {
     assert!(!world.finished, "{wish:?} after the end");
     let signal = matches!(wish, Effect::Signal { .. });
     assert!(signal || !world.wishes.contains(wish), "{wish:?} is asked twice");
+    if *wish == Effect::RemoveSandbox && world.ending_told {
+        assert!(world.containers.is_empty(), "the sandbox goes before {:?}", world.containers);
+    }
     if let Effect::StartContainer { run, .. } = wish {
         assert!(!world.ending_told, "{run:?} is started in a Pod that must go");
         let other = |wish: &Effect| matches!(wish, Effect::StartContainer { run: other, .. } if other.name == run.name);
@@ -118,8 +121,7 @@ pub(crate) fn it_runs_or_has_ended(world: &World) {
             assert!(!world.sandbox, "the sandbox is kept after the end");
             assert!(!never_ends, "{phase} under restartPolicy Always");
         }
-        // An init container that runs on keeps its Pod waiting.
-        _ => assert!(running > 0, "it waits for nothing: {phase} {:?}", world.machine),
+        _ => panic!("it waits for nothing: {phase} {:?}", world.machine),
     }
 }
 

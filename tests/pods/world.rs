@@ -31,7 +31,14 @@ pub(crate) enum Turn {
     /// A timer without a reason.
     Spurious,
     SourcesChanged,
-    AgentRestart,
+    /// A start under way may have got half way.
+    AgentRestart(bool),
+    /// Everything goes well for a while.
+    Calm,
+    /// The agent is restarted and its disk is empty.
+    RecordLost,
+    /// A restarted agent finds a container that nobody made.
+    Stranger,
     /// containerd goes away, or comes back.
     Containerd,
     /// The machine reboots; containerd may have forgotten all containers.
@@ -150,12 +157,22 @@ impl World {
                 assert!(due || self.wishes.len() >= before);
             }
             Turn::SourcesChanged => self.tell(Input::SourcesChanged),
-            Turn::AgentRestart => self.restart_agent(),
+            Turn::AgentRestart(half_made) => self.crash_agent(*half_made),
+            Turn::Calm => self.calm(),
+            Turn::RecordLost => {
+                self.disk = None;
+                self.restart_agent();
+            }
+            Turn::Stranger if self.containerd_up && !self.finished => {
+                let run = ContainerRef { name: "stranger".into(), attempt: 0 };
+                self.containers.insert(run, Body::Running);
+                self.restart_agent();
+            }
             Turn::Containerd => self.switch_containerd(),
             Turn::Reboot(forgets) => self.reboot(*forgets),
             Turn::Delete(grace) => self.delete(*grace),
             Turn::NewImage => self.change(&json!({"image": format!("img:{}", self.now.as_millis())})),
-            Turn::Deliver(_) => {}
+            Turn::Deliver(_) | Turn::Stranger => {}
         }
     }
 
@@ -166,12 +183,21 @@ impl World {
             self.switch_containerd();
         }
         for _ in 0..400 {
-            while self.step() {}
+            while self.step() || self.end_an_init_container() {}
             if oracles::all_run(self) || !self.sleep_to_deadline() {
                 return;
             }
         }
         panic!("it does not come to rest: {:?}", self.machine);
+    }
+
+    /// What runs to its end, ends well. Says whether there was such a container.
+    fn end_an_init_container(&mut self) -> bool {
+        let init = self.running().into_iter().find(|run| run.name.starts_with("init"));
+        if let Some(run) = &init {
+            self.exit(run, 0);
+        }
+        init.is_some()
     }
 
     /// One fault-free step: the oldest message arrives, or the oldest wish is performed. Says whether there was one.
@@ -275,7 +301,7 @@ impl World {
             Effect::EnsureImage { container, image, .. } => Some(image_answer(container, &image, ok)),
             Effect::StartContainer { run, .. } => Some(self.start(run, fault)),
             Effect::Signal { run, signal } => {
-                if self.containers.get(&run) == Some(&Body::Running) && (ok || signal == 9) {
+                if self.containers.get(&run) == Some(&Body::Running) && ok {
                     self.exit(&run, 128 + signal);
                 }
                 None

@@ -91,11 +91,9 @@ impl PodMachine {
             || self.leftovers.values().any(|leftover| matches!(leftover, Leftover::Alive { .. }))
     }
 
-    /// Whether the Pod is ending and none of its containers can run any more. Before containerd has been heard of, a
-    /// terminal phase says so: it was spoken only then.
+    /// Whether the Pod is ending and none of its containers can run any more.
     pub(super) fn at_rest(&self) -> bool {
-        let known = self.containerd != Containerd::Unseen || phase::is_terminal(&self.record.phase);
-        self.record.ending.is_some() && known && !self.could_run()
+        self.record.ending.is_some() && self.containerd != Containerd::Unseen && !self.could_run()
     }
 
     fn is_removed(&self) -> bool {

@@ -1,8 +1,28 @@
-//! One Pod's life on this node, from admission to the last trace gone. PURE.
+//! One Pod's life on this node, from admission to the last trace gone. PURE: imports `api` and `time` only.
 //!
 //! [`Effect`]s are wishes; state changes when their answer comes back as an [`Input`]. Every effect is answered by
 //! exactly one input (named at the effect), except `Persist`, `WriteStatus`, `Record`, `Signal` and `Finished`, which
-//! need none. What must survive the agent is a [`PodRecord`].
+//! need none. What must survive the agent is a [`PodRecord`]; what is under way (`flight`) is lost with the agent and
+//! found again by the first [`Input::Observed`].
+//!
+//! ```text
+//!             Observed                    a container ends: again, after its pause, by policy
+//!   unseen ───────────► keep running ───────────────────────────────────────────────┐
+//!                        │  sandbox ─┐                                               │
+//!                        │  volumes ─┼─► init containers, one by one ─► main, at once ◄─┘
+//!                        │  images ──┘   (sidecars on the way)
+//!                        │
+//!                        │ done, overdue, deleted, gone
+//!                        ▼
+//!                       wind down:  main stop ─► sidecars stop ─► at rest (phase is terminal)
+//!                                   ─► bodies removed (deleted or gone only) ─► sandbox removed ─► Finished
+//! ```
+//!
+//! `machine` hears and speaks, `running` brings up, `ending` takes down, `observe` believes containerd's list, `status`
+//! says it in the words of the API. Each turn decides from the whole state: a spurious wake-up is harmless.
+//!
+//! Architecture invariant: nothing here knows how an effect is performed. Absent so far: probes, postStart and preStop
+//! hooks, ephemeral containers, in-place resize, restart rules that restart all containers.
 
 mod ending;
 mod event;

@@ -196,13 +196,12 @@ impl PodRecord {
             ending.kill_at = now;
         }
         self.volumes_mounted = false;
-        if self.sandbox != Sandbox::Made {
+        if self.sandbox == Sandbox::Released {
             return false;
         }
-        self.sandbox = Sandbox::Absent;
         self.incarnation += 1;
         self.ips.clear();
-        true
+        std::mem::replace(&mut self.sandbox, Sandbox::Absent) == Sandbox::Made
     }
 
     /// The container's record, made where there is none.

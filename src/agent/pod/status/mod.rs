@@ -50,7 +50,7 @@ pub(super) fn compose(
     let mut statuses = container_statuses(pod, record);
     let circumstances = Circumstances { at_rest, initialized: record.is_initialized(pod) };
     record.phase = next_phase(pod, record, &statuses, circumstances).to_owned();
-    if at_rest {
+    if phase::is_terminal(&record.phase) {
         settle(pod, &mut statuses);
     }
     let base = pod.status.clone().unwrap_or_default();
@@ -198,16 +198,16 @@ fn terminated(how: ContainerStateTerminated) -> ContainerState {
     ContainerState { terminated: Some(how), ..ContainerState::default() }
 }
 
-fn is_terminated(status: &ContainerStatus) -> bool {
-    status.state.as_ref().is_some_and(|state| state.terminated.is_some())
+fn is_waiting(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_none_or(|state| state.waiting.is_some())
 }
 
 fn has_begun(status: &ContainerStatus) -> bool {
-    status.last_state.is_some() || status.state.as_ref().is_none_or(|state| state.waiting.is_none())
+    status.last_state.is_some() || !is_waiting(status)
 }
 
-/// At the end of a Pod's life a container without an end counts as failed: main containers when the Pod has been
-/// initialized, init containers up to the last one that was begun.
+/// In a terminal phase a container that was never run, or whose run is forgotten, counts as failed: main containers when
+/// the Pod has been initialized, init containers up to the last one that was begun.
 fn settle(pod: &Pod, statuses: &mut [ContainerStatus]) {
     let inits = spec::containers(pod).filter(|(role, _)| *role != Role::Main).count();
     let (inits, mains) = statuses.split_at_mut(inits);
@@ -220,7 +220,7 @@ fn settle(pod: &Pod, statuses: &mut [ContainerStatus]) {
 }
 
 fn give_up(status: &mut ContainerStatus) {
-    if !is_terminated(status) {
+    if is_waiting(status) {
         status.state = Some(terminated(unknown_end(None, None)));
         status.started = Some(false);
         status.ready = false;
