@@ -119,10 +119,14 @@ fn missing(since: WallTime, min_ready: Duration, wall: WallTime) -> Option<Durat
     min_ready.checked_sub(ready_for).filter(|rest| !rest.is_zero())
 }
 
-/// The Pods of each node, the oldest first; those on their way out do not count.
+/// The Pods of each node, the oldest first; those that have ended and are being deleted do not count.
 fn by_node(pods: &[Arc<Pod>]) -> BTreeMap<&str, Vec<&Arc<Pod>>> {
     let mut nodes: BTreeMap<&str, Vec<&Arc<Pod>>> = BTreeMap::new();
-    for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+    let leaving = |pod: &Pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        pod.metadata.deletion_timestamp.is_some() && matches!(phase, Some("Succeeded" | "Failed"))
+    };
+    for pod in pods.iter().filter(|pod| !leaving(pod)) {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
         nodes.entry(node).or_default().push(pod);
     }
@@ -137,7 +141,7 @@ fn label(labels: Option<&BTreeMap<String, String>>) -> Option<&str> {
 }
 
 /// One revision per template that was ever current, the current one with the highest number, and of the others as many
-/// as the limit says beside those that Pods still have. True when another template has the current one's name.
+/// as the limit says; those that Pods still have stay in any case. True when another template has the current one's name.
 fn keep_revisions(case: &Case<'_>, actions: &mut Vec<Action>) -> bool {
     let set = &case.set.object;
     if set.metadata.deletion_timestamp.is_some() {
@@ -174,11 +178,11 @@ fn trim(case: &Case<'_>, current: Option<&Arc<ControllerRevision>>, actions: &mu
         .revisions
         .iter()
         .filter(|revision| current.is_none_or(|current| current.metadata.uid != revision.metadata.uid))
-        .filter(|revision| !in_use(revision))
         .collect();
     old.sort_by_key(|revision| revision.revision);
     let surplus = old.len().saturating_sub(usize::try_from(limit).unwrap_or_default());
-    actions.extend(old.into_iter().take(surplus).map(|revision| Action::DeleteRevision(revision.clone())));
+    let unused = old.into_iter().filter(|revision| !in_use(revision));
+    actions.extend(unused.take(surplus).map(|revision| Action::DeleteRevision(revision.clone())));
 }
 
 fn revision(set: &Stored<DaemonSet>, name: String, number: i64) -> ControllerRevision {
@@ -318,6 +322,6 @@ mod tests {
                 Action::WriteStatus(_) | Action::Renumber { .. } | Action::CreateRevision(_) => None,
             })
             .collect();
-        assert_eq!(deleted, ["r1", "r2"], "h0 is in use; of the other twelve the newest ten stay");
+        assert_eq!(deleted, ["r1", "r2", "r3"], "three are too many, and h0 is in use");
     }
 }

@@ -64,6 +64,10 @@ async fn a_task_whose_shim_is_dead_is_told_as_ended_or_lost() {
     let Some(mut bed) = Bed::start().await else { return };
     let request = bed.request(&["sleep", "1000"]).await;
     let pid = bed.run(&request).await;
+    // The time of the start is written in the background, and tells this task from one never started.
+    while bed.runtime.list().await.expect("listed")[0].started_at.is_none() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     bed.containerd.kill();
     for shim in bed.shims() {
         kill(Pid::from_raw(shim as i32), Signal::SIGKILL).expect("it runs");

@@ -116,7 +116,12 @@ async fn a_score_that_the_kernel_refuses_does_not_stop_the_container() {
 async fn a_container_joins_the_pods_pinned_namespaces() {
     let Some(bed) = Bed::start().await else { return };
     let pins = bed.containerd.scratch("pins");
-    let wanted = Wanted { kinds: Kind::ALL.to_vec(), host_name: "pod-a".into(), sysctls: Vec::new(), allowed_sysctls: Vec::new() };
+    let wanted = Wanted {
+        kinds: Kind::ALL.to_vec(),
+        host_name: "pod-a".into(),
+        sysctls: Vec::new(),
+        allowed_sysctls: Vec::new(),
+    };
     pin(&pins, &wanted).expect("pinned");
     let at = |kind| Some(pin_path(&pins, kind));
     let namespaces =

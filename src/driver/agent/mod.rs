@@ -26,8 +26,8 @@ use anyhow::Context as _;
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::runtime::watcher::Config as WatchConfig;
 use kube::Api;
+use kube::runtime::watcher::Config as WatchConfig;
 use tokio::sync::{mpsc, watch};
 
 pub use config::{AgentConfig, runtime_dir};

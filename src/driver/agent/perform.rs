@@ -242,9 +242,10 @@ pub(super) fn remove_logs(hands: &Hands, pod: &Pod) {
         }
     }
     if let Err(error) = std::fs::remove_dir_all(&dir)
-        && error.kind() != std::io::ErrorKind::NotFound {
-            tracing::warn!(%error, "a Pod's logs could not be removed");
-        }
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "a Pod's logs could not be removed");
+    }
 }
 
 /// Removes what belongs to no Pod of this node: containers first, then what stood around them.

@@ -195,9 +195,12 @@ impl Sources {
             let opened = self.sealer.open(&file.to_string_lossy(), &sealed)?;
             Ok(Some(Known::Secret(Arc::new(serde_json::from_slice(&opened)?))))
         };
-        read().map_or_else(|error| {
-            tracing::error!(%error, name = source.name, "an object on disk cannot be read");
-            Known::Unknown
-        }, |known| known.unwrap_or(Known::Unknown))
+        read().map_or_else(
+            |error| {
+                tracing::error!(%error, name = source.name, "an object on disk cannot be read");
+                Known::Unknown
+            },
+            |known| known.unwrap_or(Known::Unknown),
+        )
     }
 }

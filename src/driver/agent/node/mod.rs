@@ -461,9 +461,10 @@ impl NodeLoop {
         self.deadlines.set(uid, None);
         self.retries.set(uid, None);
         if let Err(error) = std::fs::remove_dir_all(self.hands.disk.root().join(pod_dir(uid)))
-            && error.kind() != std::io::ErrorKind::NotFound {
-                tracing::error!(%error, uid, "a Pod's directory could not be removed");
-            }
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::error!(%error, uid, "a Pod's directory could not be removed");
+        }
     }
 
     fn tell_events(&mut self, uid: &str) {
