@@ -6,7 +6,7 @@ use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::{CreateRequest as CreateLease, DeleteRequest as DeleteLease};
 use containerd_client::tonic::Request;
 use containerd_client::with_namespace;
-use leasehold::containerd::{FindError, ImportError, Progress, RuntimeError};
+use leasehold::containerd::{FindError, ImportError, Progress, RuntimeError, State};
 use serde_json::json;
 
 use crate::bed::{BUSYBOX, Bed, Extra, quiet};
@@ -60,6 +60,10 @@ async fn a_running_container_keeps_its_files_when_its_image_is_removed() {
         )
         .await;
     let (output, ()) = tokio::join!(bed.output(&request), async {
+        let begun = |state: &State| matches!(state, State::Running { .. } | State::Exited { .. });
+        while !bed.runtime.list().await.expect("listed").iter().any(|container| begun(&container.state)) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
         bed.runtime.remove_image(BUSYBOX).await.expect("removed");
         collect_garbage(&bed).await;
     });
