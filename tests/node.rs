@@ -1,5 +1,7 @@
 //! One node for real: `leasehold up` on a real containerd, driven by kubectl.
 
+#![allow(clippy::disallowed_methods, reason = "the tests have no driver: they wait for real programs")]
+
 mod support;
 
 use std::time::Duration;

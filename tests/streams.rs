@@ -1,5 +1,7 @@
 //! Logs and exec the whole way: kubectl, coordinator, node, containerd, container and back.
 
+#![allow(clippy::disallowed_methods, reason = "the tests have no driver: they wait for real programs")]
+
 mod support;
 
 use std::fs;

@@ -59,10 +59,10 @@ async fn yaml_is_read_and_written_and_aliases_do_not_explode() {
     assert_eq!(back, made, "{text}");
 
     let mut bomb = String::from("metadata: {name: y}\na0: &a0 [x,x,x,x,x,x,x,x,x]\n");
-    for level in 1..12 {
+    bomb.extend((1..12).map(|level| {
         let alias = format!("*a{}", level - 1);
-        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![alias; 9].join(",")));
-    }
+        format!("a{level}: &a{level} [{}]\n", vec![alias; 9].join(","))
+    }));
     let (code, status) = server.send(Method::POST, CONFIG_MAPS, "application/yaml", bomb).await;
     assert_eq!((code, &status["reason"]), (400, &json!("BadRequest")), "{status}");
     server.running.stop().await;

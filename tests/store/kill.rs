@@ -185,7 +185,7 @@ async fn i4_nothing_acknowledged_is_lost_over_fifty_kills_under_sixty_four_write
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(120), enough).await.expect("writes go on");
+        tokio::time::timeout(Duration::from_mins(2), enough).await.expect("writes go on");
         process.kill();
         stop.store(true, Ordering::Relaxed);
         for writer in writers {

@@ -5,6 +5,7 @@
 mod containerd;
 mod image;
 mod registry;
+#[allow(clippy::disallowed_methods, reason = "the tests have no driver: they wait for real programs")]
 mod up;
 
 pub use containerd::{Containerd, on_path, unique};

@@ -61,15 +61,14 @@ impl Up {
 
     /// Imports an image archive.
     pub fn import(&self, archive: &Path) {
-        let output = self
-            .leasehold(&["image", "import", &archive.to_string_lossy()])
+        let output = Self::leasehold(&["image", "import", &archive.to_string_lossy()])
             .args(self.containerd_flags())
             .output()
             .expect("runs");
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
 
-    fn leasehold(&self, args: &[&str]) -> Command {
+    fn leasehold(args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
         command.args(args).stdin(Stdio::null());
         command
@@ -97,7 +96,7 @@ impl Up {
 
     /// Starts `leasehold up` (again) and waits until it is ready.
     pub fn boot(&mut self) {
-        let mut command = self.leasehold(&["up"]);
+        let mut command = Self::leasehold(&["up"]);
         command
             .args(["--data-dir", &self.dir.join("state").to_string_lossy()])
             .args(["--listen", &format!("127.0.0.1:{}", self.listen)])
@@ -107,7 +106,7 @@ impl Up {
 
     /// Starts the agent alone, which continues the same node; it is ready without a coordinator.
     pub fn boot_agent_alone(&mut self) {
-        let mut command = self.leasehold(&["agent"]);
+        let mut command = Self::leasehold(&["agent"]);
         command.args(["--data-dir", &self.dir.join("state/agent").to_string_lossy()]).args(self.node_flags());
         self.process = Some(self.ready(command));
     }
@@ -250,8 +249,7 @@ impl Drop for Up {
             let _ = process.kill();
             let _ = process.wait();
         }
-        let _ = self
-            .leasehold(&["reset", "--yes"])
+        let _ = Self::leasehold(&["reset", "--yes"])
             .args(["--data-dir", &self.dir.join("state").to_string_lossy()])
             .args(["--runtime-dir", &self.dir.join("run").to_string_lossy()])
             .args(["--log-dir", &self.dir.join("log").to_string_lossy()])

@@ -47,7 +47,7 @@ fn linux(spec: &Spec) -> &Linux {
 }
 
 /// uid, gid, supplementary groups.
-fn user(image_user: &str, pod: Value, own: Value) -> Result<(u32, u32, Vec<u32>), SpecError> {
+fn user(image_user: &str, pod: &Value, own: &Value) -> Result<(u32, u32, Vec<u32>), SpecError> {
     let pod = json!({ "securityContext": pod });
     let built =
         made(json!({ "User": image_user }), pod, json!({ "securityContext": own }), &Host::default())?;
@@ -75,7 +75,7 @@ fn the_user_comes_from_the_pod_then_from_the_image() {
             (1000, 2000, vec![2000, 5]),
         ),
     ] {
-        assert_eq!(user(image, pod.clone(), own.clone()), Ok(expected), "{image:?} {pod} {own}");
+        assert_eq!(user(image, &pod, &own), Ok(expected), "{image:?} {pod} {own}");
     }
 }
 
@@ -104,13 +104,13 @@ fn users_that_cannot_be_are_refused_in_upstreams_words() {
             "container's runAsUser breaks non-root policy (pod: \"pod_default(u)\", container: main)",
         ),
     ] {
-        let error = user(image, pod, own).expect_err(expected);
+        let error = user(image, &pod, &own).expect_err(expected);
         assert_eq!(error.to_string(), expected);
         assert_eq!(error.is_config(), expected.contains("oot"));
     }
-    assert!(user("1000", non_root(), json!({})).is_ok());
-    assert!(user("", non_root(), json!({ "runAsNonRoot": false })).is_ok());
-    assert!(user("", non_root(), json!({ "runAsUser": 5 })).is_ok());
+    assert!(user("1000", &non_root(), &json!({})).is_ok());
+    assert!(user("", &non_root(), &json!({ "runAsNonRoot": false })).is_ok());
+    assert!(user("", &non_root(), &json!({ "runAsUser": 5 })).is_ok());
 }
 
 #[test]
@@ -126,8 +126,13 @@ fn a_plain_container_is_confined() {
     assert!(linux.masked_paths().as_ref().is_some_and(|paths| paths.contains(&"/proc/kcore".to_owned())));
     assert!(linux.readonly_paths().as_ref().is_some_and(|paths| paths.contains(&"/proc/sys".to_owned())));
     let kinds: Vec<_> = linux.namespaces().iter().flatten().map(LinuxNamespace::typ).collect();
-    use LinuxNamespaceType::{Cgroup, Mount, Network, Pid};
-    assert_eq!(kinds, [Mount, Pid, Network, Cgroup], "IPC and UTS are the node's here");
+    let expected = [
+        LinuxNamespaceType::Mount,
+        LinuxNamespaceType::Pid,
+        LinuxNamespaceType::Network,
+        LinuxNamespaceType::Cgroup,
+    ];
+    assert_eq!(kinds, expected, "IPC and UTS are the node's here");
 }
 
 #[test]

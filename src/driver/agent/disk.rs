@@ -135,7 +135,7 @@ impl Disk {
             .into_iter()
             .flatten()
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| !name.ends_with(".tmp"))
+            .filter(|name| Path::new(name).extension().is_none_or(|e| e != "tmp"))
             .collect();
         names.sort();
         names

@@ -44,17 +44,14 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    fn of(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => match status.code {
-                404 => Self::Absent,
-                409 if status.reason == "AlreadyExists" => Self::Taken,
-                // Another UID stands under this name: ours is gone.
-                409 => Self::Absent,
-                400..=428 | 430..=499 => Self::Refused(status.message.clone()),
-                _ => Self::Later(status.message.clone()),
-            },
-            other => Self::Later(other.to_string()),
+    fn of(error: &kube::Error) -> Self {
+        let kube::Error::Api(status) = error else { return Self::Later(error.to_string()) };
+        match status.code {
+            409 if status.reason == "AlreadyExists" => Self::Taken,
+            // 409: another UID stands under this name, ours is gone.
+            404 | 409 => Self::Absent,
+            400..=428 | 430..=499 => Self::Refused(status.message.clone()),
+            _ => Self::Later(status.message.clone()),
         }
     }
 }
@@ -85,7 +82,7 @@ async fn create(client: Client, pod: &Pod) -> Outcome {
     }
     match pods(client, pod).create(&PostParams::default(), &body).await {
         Ok(made) => Outcome::Done(Some(Box::new(made))),
-        Err(error) => Outcome::of(error),
+        Err(error) => Outcome::of(&error),
     }
 }
 
@@ -93,7 +90,7 @@ async fn create(client: Client, pod: &Pod) -> Outcome {
 pub(super) async fn read(client: Client, pod: &Pod) -> Outcome {
     match pods(client, pod).get(name(pod)).await {
         Ok(found) => Outcome::Done(Some(Box::new(found))),
-        Err(error) => Outcome::of(error),
+        Err(error) => Outcome::of(&error),
     }
 }
 
@@ -108,7 +105,7 @@ async fn write_status(client: Client, pod: &Pod, uid: &str, status: &PodStatus) 
     let patch = json!({ "metadata": { "uid": uid }, "status": owned });
     match pods(client, pod).patch_status(name(pod), &PatchParams::default(), &Patch::Merge(&patch)).await {
         Ok(_) => Outcome::Done(None),
-        Err(error) => Outcome::of(error),
+        Err(error) => Outcome::of(&error),
     }
 }
 
@@ -118,7 +115,7 @@ async fn write_owners(client: Client, pod: &Pod, uid: &str) -> Outcome {
     let patch = json!({ "metadata": { "uid": uid, "ownerReferences": owners } });
     match pods(client, pod).patch(name(pod), &PatchParams::default(), &Patch::Merge(&patch)).await {
         Ok(_) => Outcome::Done(None),
-        Err(error) => Outcome::of(error),
+        Err(error) => Outcome::of(&error),
     }
 }
 
@@ -131,7 +128,7 @@ async fn delete(client: Client, pod: &Pod, uid: &str, grace_seconds: Option<u32>
     };
     match pods(client, pod).delete(name(pod), &params).await {
         Ok(_) => Outcome::Done(None),
-        Err(error) => Outcome::of(error),
+        Err(error) => Outcome::of(&error),
     }
 }
 

@@ -132,11 +132,12 @@ async fn update(client: Client, lease: Box<Lease>, number: u64) -> Input {
 }
 
 fn failed(error: &kube::Error) -> Answer {
-    match error {
-        kube::Error::Api(status) if status.code == 409 => Answer::Conflict,
-        kube::Error::Api(status) if status.code == 404 => Answer::Absent { node_made: None },
-        other => {
-            tracing::debug!(error = %other, "no answer about the session's Lease");
+    let code = if let kube::Error::Api(status) = error { status.code } else { 0 };
+    match code {
+        409 => Answer::Conflict,
+        404 => Answer::Absent { node_made: None },
+        _ => {
+            tracing::debug!(%error, "no answer about the session's Lease");
             Answer::Failed
         }
     }

@@ -91,6 +91,7 @@ struct Listing {
 }
 
 /// What the node knows.
+#[allow(clippy::struct_excessive_bools, reason = "four independent facts, each read in its own place")]
 pub(super) struct NodeLoop {
     hands: Arc<Hands>,
     inputs: mpsc::Sender<Input>,
@@ -294,7 +295,7 @@ impl NodeLoop {
             uid,
             "hosting a Pod of a DaemonSet"
         );
-        self.host(uid, Arc::new(pod), None, Remote::Unmirrored);
+        self.host(&uid, &Arc::new(pod), None, Remote::Unmirrored);
     }
 
     fn end(&mut self, uid: &str, why: &str) {
@@ -321,21 +322,21 @@ impl NodeLoop {
 
     // --- Pods -----------------------------------------------------------------------------------------------------
 
-    fn host(&mut self, uid: Uid, pod: Arc<Pod>, record: Option<PodRecord>, remote: Remote) {
-        let machine = self.machine(&pod, record);
+    fn host(&mut self, uid: &str, pod: &Arc<Pod>, record: Option<PodRecord>, remote: Remote) {
+        let machine = self.machine(pod, record);
         if let Remote::Known { uid: remote } = &remote {
-            self.by_remote.insert(remote.clone(), uid.clone());
+            self.by_remote.insert(remote.clone(), uid.to_owned());
         }
-        self.hosted.insert(uid.clone(), Hosted::new(pod.clone(), machine, remote));
-        self.keep(&uid);
-        self.daemon_sets.pod_changed(&pod);
+        self.hosted.insert(uid.to_owned(), Hosted::new(pod.clone(), machine, remote));
+        self.keep(uid);
+        self.daemon_sets.pod_changed(pod);
         let input = if self.runtime_up {
-            pod::Input::Observed(self.take_observed(&uid))
+            pod::Input::Observed(self.take_observed(uid))
         } else {
             pod::Input::RuntimeDown
         };
-        self.feed(&uid, input);
-        self.write_next(&uid);
+        self.feed(uid, input);
+        self.write_next(uid);
     }
 
     fn machine(&self, pod: &Arc<Pod>, record: Option<PodRecord>) -> PodMachine {

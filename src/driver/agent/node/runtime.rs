@@ -24,7 +24,7 @@ impl NodeLoop {
                     self.feed(&uid, pod::Input::RuntimeDown);
                 }
             }
-            RuntimeEvent::Exited(exited) => self.hear_exit(exited),
+            RuntimeEvent::Exited(exited) => self.hear_exit(&exited),
             RuntimeEvent::Oom { id } => {
                 self.oom.insert(id);
             }
@@ -77,20 +77,20 @@ impl NodeLoop {
         own.iter().filter_map(|container| observed(container, uid)).collect()
     }
 
-    fn hear_exit(&mut self, exited: Exited) {
+    fn hear_exit(&mut self, exited: &Exited) {
         if exited.exec_id.is_some() {
-            return self.hands.execs.exited(&exited);
+            return self.hands.execs.exited(exited);
         }
         let Some((uid, run)) = self.runs.get(&exited.id).cloned() else { return };
         let oom_killed = self.oom.remove(&exited.id) && exited.code == 137;
         let Some(hosted) = self.hosted.get(&uid) else { return };
         let (hands, inputs, pod) = (self.hands.clone(), self.inputs.clone(), hosted.pod.clone());
+        let (code, finished_at) = (i32::try_from(exited.code).unwrap_or(UNKNOWN_CODE), exited.at);
         for listed in self.unclaimed.iter_mut().filter(|listed| listed.id == exited.id) {
             listed.state = State::Exited { code: exited.code, at: exited.at };
         }
         tokio::spawn(async move {
-            let code = i32::try_from(exited.code).unwrap_or(UNKNOWN_CODE);
-            let exit = Exit { code, finished_at: exited.at, oom_killed, message: String::new() };
+            let exit = Exit { code, finished_at, oom_killed, message: String::new() };
             let exit = perform::exit(&hands, &pod, &run, exit).await;
             let input = pod::Input::ContainerExited { run, exit };
             let _ = inputs.send(Input::Answer { uid, input }).await;

@@ -12,14 +12,13 @@ use crate::agent::pod;
 use crate::api::hash::Stored;
 use crate::driver::agent::disk::Durability;
 use crate::driver::agent::hosted::{Remote, as_hosted, runtime_uid};
+use crate::driver::watches::Seen;
 
 /// Where the node's own object is remembered.
 pub(super) const NODE_FILE: &str = "cache/node.json";
 
 /// Where DaemonSets are remembered.
 pub(super) const DAEMON_SETS_DIR: &str = "cache/daemonsets";
-
-use crate::driver::watches::Seen;
 
 impl NodeLoop {
     pub(super) fn hear_node(&mut self, seen: Seen<Node>) {
@@ -122,10 +121,10 @@ impl NodeLoop {
         let uid = known.cloned().unwrap_or_else(|| runtime_uid(seen));
         if let Some(kept) = self.waiting_for_list.remove(&uid) {
             let record = self.recall_record(&uid);
-            self.host(uid.clone(), Arc::new(kept.pod), record, kept.remote);
+            self.host(&uid, &Arc::new(kept.pod), record, kept.remote);
         }
         let Some(hosted) = self.hosted.get_mut(&uid) else {
-            return self.hear_new_pod(uid, seen);
+            return self.hear_new_pod(&uid, seen);
         };
         if hosted.remote == Remote::Unmirrored {
             return self.mirrored(&uid, seen);
@@ -139,14 +138,14 @@ impl NodeLoop {
     }
 
     /// A Pod that this node does not host yet. One that has run its course is not run again.
-    fn hear_new_pod(&mut self, uid: String, seen: &Pod) {
+    fn hear_new_pod(&mut self, uid: &str, seen: &Pod) {
         let phase = seen.status.as_ref().and_then(|status| status.phase.as_deref());
         let over = matches!(phase, Some("Succeeded" | "Failed"));
         if over && seen.metadata.deletion_timestamp.is_none() {
             return;
         }
         let remote = Remote::Known { uid: seen.metadata.uid.clone().unwrap_or_default() };
-        self.host(uid.clone(), Arc::new(as_hosted(seen, uid)), None, remote);
+        self.host(uid, &Arc::new(as_hosted(seen, uid.to_owned())), None, remote);
     }
 
     /// The object of a Pod is gone for certain.

@@ -92,7 +92,7 @@ impl NodeLoop {
             let outcome = match mirror::read(client, &pod).await {
                 Outcome::Done(Some(found)) if runtime_uid(&found) == uid => Outcome::Done(Some(found)),
                 Outcome::Done(_) => Outcome::Refused("another Pod has this name".into()),
-                other => other,
+                other @ (Outcome::Taken | Outcome::Absent | Outcome::Refused(_) | Outcome::Later(_)) => other,
             };
             let _ = inputs.send(Input::Written { uid, outcome }).await;
         });
