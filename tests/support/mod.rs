@@ -5,10 +5,12 @@
 mod containerd;
 mod image;
 mod registry;
+mod slow_registry;
 #[allow(clippy::disallowed_methods, reason = "the tests have no driver: they wait for real programs")]
 mod up;
 
 pub use containerd::{Containerd, on_path, unique};
 pub use image::{Blobs, TestImage, digest_of};
 pub use registry::Registry;
+pub use slow_registry::SlowRegistry;
 pub use up::{BUSYBOX, PATIENCE, Up};

@@ -94,14 +94,28 @@ impl Up {
         flags
     }
 
-    /// Starts `leasehold up` (again) and waits until it is ready.
-    pub fn boot(&mut self) {
+    fn up(&self) -> Command {
         let mut command = Self::leasehold(&["up"]);
         command
             .args(["--data-dir", &self.dir.join("state").to_string_lossy()])
             .args(["--listen", &format!("127.0.0.1:{}", self.listen)])
             .args(self.node_flags());
-        self.process = Some(self.ready(command));
+        command
+    }
+
+    /// Starts `leasehold up` (again) and waits until it is ready.
+    pub fn boot(&mut self) {
+        self.process = Some(self.ready(self.up()));
+    }
+
+    /// Starts `leasehold up` and kills it after a time, ready or not.
+    pub fn flash(&self, life: Duration) {
+        let log = fs::File::options().create(true).append(true).open(self.dir.join("leasehold.log"));
+        let mut child =
+            self.up().stdout(Stdio::null()).stderr(log.expect("writable")).spawn().expect("leasehold starts");
+        std::thread::sleep(life);
+        child.kill().expect("it is our child");
+        child.wait().expect("it is our child");
     }
 
     /// Starts the agent alone, which continues the same node; it is ready without a coordinator.

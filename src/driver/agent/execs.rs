@@ -1,20 +1,30 @@
-//! Processes started in containers for people: who waits for which end.
+//! Processes started in containers for people: who waits for which end. Which processes there are stands on disk as
+//! well: the agent's death cuts people off, and its successor ends what they have left running.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::disk::{Disk, Durability};
 use crate::api::status::Status;
 use crate::containerd::{ExecId, Exited, Runtime, RuntimeError, Stdio};
+use crate::driver::clock;
 use crate::server::node::{self, ExecRequest};
+
+/// Files named by exec, each with the id of its container.
+const DIR: &str = "execs";
 
 type Ends = Arc<Mutex<BTreeMap<ExecId, watch::Sender<Option<i32>>>>>;
 
 /// The processes that run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Execs {
+    disk: Disk,
+    /// Tells this agent's processes from those of the agents before it.
+    run: u64,
     ends: Ends,
     count: AtomicU64,
 }
@@ -23,11 +33,46 @@ pub(super) struct Execs {
 pub(super) struct Execution {
     id: ExecId,
     runtime: Runtime,
+    disk: Disk,
     end: watch::Receiver<Option<i32>>,
     ends: Ends,
 }
 
 impl Execs {
+    pub(super) fn new(disk: Disk) -> Self {
+        Self {
+            disk,
+            run: clock::wall().0.as_millisecond() as u64,
+            ends: Ends::default(),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    /// Kills the processes that an earlier agent started and that have nobody any more.
+    pub(super) async fn end_orphans(&self, runtime: &Runtime) {
+        for exec in self.disk.names(Path::new(DIR)) {
+            let container: Option<String> = self.disk.read(&file(&exec)).unwrap_or_default();
+            let id = ExecId { container: container.unwrap_or_default(), exec };
+            if locked(&self.ends).contains_key(&id) {
+                continue;
+            }
+            tracing::info!(
+                container = id.container,
+                exec = id.exec,
+                "ending a process that has lost its client"
+            );
+            if let Err(error) = runtime.kill_exec(&id).await {
+                tracing::warn!(%error, "a process was not killed");
+                continue;
+            }
+            // containerd keeps it until its end has been seen; a container's removal takes the rest along.
+            if let Err(error) = runtime.delete_exec(&id).await {
+                tracing::debug!(%error, "containerd keeps a process that has ended");
+            }
+            forget(&self.disk, &id);
+        }
+    }
+
     /// Starts a process in a container.
     pub(super) async fn start(
         &self,
@@ -36,19 +81,24 @@ impl Execs {
         request: ExecRequest,
     ) -> Result<Execution, Status> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let id =
-            ExecId { container: container.to_owned(), exec: format!("exec-{}-{number}", std::process::id()) };
+        let id = ExecId { container: container.to_owned(), exec: format!("exec-{}-{number}", self.run) };
+        self.disk.put(&file(&id.exec), &id.container, Durability::Process).map_err(Status::internal)?;
         let (sender, end) = watch::channel(None);
         // Before the start: a process may end before its start is acknowledged.
         locked(&self.ends).insert(id.clone(), sender);
-        let execution = Execution { id, runtime: runtime.clone(), end, ends: self.ends.clone() };
+        let (runtime, disk, ends) = (runtime.clone(), self.disk.clone(), self.ends.clone());
+        let execution = Execution { id, runtime, disk, end, ends };
         let stdio = Stdio {
             stdin: request.streams.stdin,
             stdout: request.streams.stdout,
             stderr: request.streams.stderr,
             terminal: request.streams.terminal,
         };
-        runtime.exec(&execution.id, request.command, &stdio).await.map_err(|error| refusal(&error))?;
+        execution
+            .runtime
+            .exec(&execution.id, request.command, &stdio)
+            .await
+            .map_err(|error| refusal(&error))?;
         Ok(execution)
     }
 
@@ -92,6 +142,7 @@ impl Drop for Execution {
     fn drop(&mut self) {
         locked(&self.ends).remove(&self.id);
         let (runtime, id, ended) = (self.runtime.clone(), self.id.clone(), self.end.borrow().is_some());
+        let disk = self.disk.clone();
         tokio::spawn(async move {
             if !ended {
                 let _ = runtime.kill_exec(&id).await;
@@ -99,7 +150,18 @@ impl Drop for Execution {
             if let Err(error) = runtime.delete_exec(&id).await {
                 tracing::debug!(%error, "containerd keeps a process that has ended");
             }
+            forget(&disk, &id);
         });
+    }
+}
+
+fn file(exec: &str) -> PathBuf {
+    Path::new(DIR).join(exec)
+}
+
+fn forget(disk: &Disk, id: &ExecId) {
+    if let Err(error) = disk.remove(&file(&id.exec)) {
+        tracing::error!(%error, "an ended process could not be forgotten");
     }
 }
 

@@ -235,6 +235,7 @@ fn watch_containerd(hands: &Arc<Hands>, inputs: &mpsc::Sender<Input>) {
         while let Some(event) = events.next().await {
             if matches!(event, RuntimeEvent::Connected) {
                 hands.refresh_images().await;
+                hands.execs.end_orphans(&hands.runtime).await;
             }
             if inputs.send(Input::Runtime(event)).await.is_err() {
                 return;
