@@ -46,6 +46,16 @@ pub fn pod(object: &Value) -> Fields {
     fields
 }
 
+/// `status.replicas`, of a `ReplicaSet` or a `ReplicationController`.
+pub fn replicas(object: &Value) -> Fields {
+    vec![count(object, "status.replicas", "status.replicas")]
+}
+
+/// `status.successful`, which the status calls `succeeded`.
+pub fn job(object: &Value) -> Fields {
+    vec![count(object, "status.successful", "status.succeeded")]
+}
+
 /// What the event is about, its reason, who reports it and its type.
 pub fn event(object: &Value) -> Fields {
     let mut fields = read(
@@ -75,6 +85,12 @@ fn read(object: &Value, names: &[&'static str]) -> Fields {
 
 fn truth(object: &Value, name: &'static str) -> (&'static str, String) {
     (name, if at(object, name) == "true" { "true".into() } else { "false".into() })
+}
+
+/// A number, zero when unset.
+fn count(object: &Value, name: &'static str, path: &str) -> (&'static str, String) {
+    let number = at(object, path);
+    (name, if number.is_empty() { "0".into() } else { number })
 }
 
 /// The value at a dotted path as text, empty when unset.

@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 pub mod arbitrary;
+pub mod cron;
 pub mod defaults;
 pub mod fields;
 pub mod hash;

@@ -9,6 +9,7 @@ mod pod_level;
 mod pod_spec;
 mod small;
 mod volume;
+mod workload;
 
 pub use daemon_set::daemon_set;
 pub use node::node;
@@ -16,6 +17,10 @@ pub use pod::pod;
 pub use pod_level::{Amounts, container_amounts};
 use serde_json::{Map, Value};
 pub use small::{config_map, controller_revision, event, lease, namespace, secret, service_account};
+pub use workload::{
+    cron_job, deployment, job, pod_disruption_budget, pod_template, replica_set, replication_controller,
+    stateful_set,
+};
 
 use crate::api::kinds::by_kind;
 use crate::api::model::canonicalise;

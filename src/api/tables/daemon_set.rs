@@ -3,10 +3,9 @@
 use serde_json::Value;
 
 use super::{
-    AGE, NAME, NONE, age, items, name, names_and_images, number, number_column, or, text_column, wide,
+    AGE, NAME, age, items, labels, name, names_and_images, number, number_column, selector, text_column, wide,
 };
 use crate::api::kinds::Column;
-use crate::api::selectors::Selector;
 use crate::time::WallTime;
 
 /// `NAME DESIRED CURRENT READY UP-TO-DATE AVAILABLE NODE SELECTOR AGE`; wide: `CONTAINERS IMAGES SELECTOR`.
@@ -35,29 +34,10 @@ pub fn daemon_set(object: &Value, now: WallTime) -> Vec<Value> {
         status("numberReady"),
         status("updatedNumberScheduled"),
         status("numberAvailable"),
-        node_selector(object).into(),
+        labels(object, "/spec/template/spec/nodeSelector").into(),
         age(object, now).into(),
         containers.into(),
         images.into(),
-        selector(object).into(),
+        selector(object, "/spec/selector").into(),
     ]
-}
-
-fn node_selector(object: &Value) -> String {
-    let labels = object.pointer("/spec/template/spec/nodeSelector").and_then(Value::as_object);
-    let mut pairs: Vec<String> = labels
-        .into_iter()
-        .flatten()
-        .map(|(label, value)| format!("{label}={}", value.as_str().unwrap_or_default()))
-        .collect();
-    pairs.sort();
-    or(&pairs.join(","), NONE).into()
-}
-
-fn selector(object: &Value) -> String {
-    match object.pointer("/spec/selector").map(Selector::from_value) {
-        Some(Ok(selector)) => or(&selector.to_string(), NONE).into(),
-        Some(Err(_)) => "<error>".into(),
-        None => NONE.into(),
-    }
 }

@@ -7,6 +7,7 @@ mod node;
 mod pod;
 mod pod_status;
 mod small;
+mod workload;
 
 pub use daemon_set::{DAEMON_SET, daemon_set};
 pub use duration::human_duration;
@@ -18,8 +19,13 @@ pub use small::{
     CONFIG_MAP, CONTROLLER_REVISION, LEASE, NAMESPACE, SECRET, SERVICE_ACCOUNT, config_map,
     controller_revision, lease, namespace, secret, service_account,
 };
+pub use workload::{
+    CRON_JOB, DEPLOYMENT, JOB, POD_DISRUPTION_BUDGET, POD_TEMPLATE, REPLICA_SET, STATEFUL_SET, cron_job,
+    deployment, job, pod_disruption_budget, pod_template, replica_set, replication_controller, stateful_set,
+};
 
 use crate::api::kinds::Column;
+use crate::api::selectors::Selector;
 use crate::time::WallTime;
 
 /// What stands where there is nothing.
@@ -99,6 +105,27 @@ fn names_and_images(containers: &[Value]) -> (String, String) {
         containers.iter().map(|it| it[field].as_str().unwrap_or_default()).collect::<Vec<_>>().join(",")
     };
     (join("name"), join("image"))
+}
+
+/// A map of labels as text, in order.
+fn labels(object: &Value, pointer: &str) -> String {
+    let labels = object.pointer(pointer).and_then(Value::as_object);
+    let mut pairs: Vec<String> = labels
+        .into_iter()
+        .flatten()
+        .map(|(label, value)| format!("{label}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    pairs.sort();
+    or(&pairs.join(","), NONE).into()
+}
+
+/// A label selector as text.
+fn selector(object: &Value, pointer: &str) -> String {
+    match object.pointer(pointer).map(Selector::from_value) {
+        Some(Ok(selector)) => or(&selector.to_string(), NONE).into(),
+        Some(Err(_)) => "<error>".into(),
+        None => NONE.into(),
+    }
 }
 
 #[cfg(test)]

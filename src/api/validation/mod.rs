@@ -9,6 +9,7 @@ mod node;
 mod pod;
 mod small;
 mod spot;
+mod workload;
 
 pub use config::{config_map, config_map_update, secret, secret_update};
 pub use daemon_set::{daemon_set, daemon_set_status, daemon_set_update};
@@ -17,6 +18,12 @@ pub use node::{node, node_update};
 pub use pod::{pod, pod_status, pod_update};
 use serde_json::Value;
 pub use small::{controller_revision, controller_revision_update, lease};
+pub use workload::{
+    cron_job, deployment, deployment_status, deployment_update, job, job_status, job_update,
+    pod_disruption_budget, pod_disruption_budget_status, pod_template, replica_set, replica_set_status,
+    replica_set_update, replication_controller, replication_controller_status, stateful_set,
+    stateful_set_status, stateful_set_update,
+};
 
 use crate::api::status::FieldError;
 
