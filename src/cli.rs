@@ -163,6 +163,14 @@ pub struct NodeFlags {
         value_name = "DIR,…"
     )]
     pub cni_bin_dir: Vec<PathBuf>,
+    /// When the Node says that it is short of memory, disk or processes: the signals of the kubelet's --eviction-hard.
+    #[arg(
+        long,
+        env = "LEASEHOLD_PRESSURE_THRESHOLDS",
+        default_value = crate::agent::pressure::DEFAULT,
+        value_name = "SIGNAL<BOUND,…"
+    )]
+    pub pressure_thresholds: String,
     /// How long this node counts as alive without a renewal, in seconds.
     #[arg(long, env = "LEASEHOLD_SESSION_DURATION", default_value_t = 20, value_name = "SECONDS")]
     pub session_duration: u32,

@@ -10,4 +10,5 @@ pub mod environment;
 pub mod expansion;
 pub mod files;
 pub mod pod;
+pub mod pressure;
 pub mod sources;

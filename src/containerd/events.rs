@@ -18,6 +18,7 @@ use crate::time::WallTime;
 
 const EXIT: &str = "/tasks/exit";
 const OOM: &str = "/tasks/oom";
+const IMAGES: [&str; 3] = ["/images/create", "/images/update", "/images/delete"];
 const HELLO: &str = "/leasehold/hello";
 
 /// Events held for a consumer that is busy; containerd queues what comes after.
@@ -59,6 +60,8 @@ pub enum RuntimeEvent {
     },
     /// A process ended. Told once per process.
     Exited(Exited),
+    /// An image has come, changed or gone, by whomever.
+    ImagesChanged,
     /// The kernel's OOM killer struck in this container.
     Oom {
         /// Container id.
@@ -83,8 +86,9 @@ impl Runtime {
 
     async fn subscribe(&self) -> Result<Streaming<Envelope>, Status> {
         let namespace = self.connection().namespace();
-        let filters = [EXIT, OOM, HELLO].map(|topic| format!("namespace=={namespace:?},topic=={topic:?}"));
-        let request = self.connection().unbounded(SubscribeRequest { filters: filters.to_vec() });
+        let topics = [EXIT, OOM, HELLO].into_iter().chain(IMAGES);
+        let filters = topics.map(|topic| format!("namespace=={namespace:?},topic=={topic:?}")).collect();
+        let request = self.connection().unbounded(SubscribeRequest { filters });
         let mut client = self.connection().events();
         let subscribe = client.subscribe(request);
         tokio::pin!(subscribe);
@@ -162,6 +166,7 @@ fn read(envelope: &Envelope) -> Option<RuntimeEvent> {
                 at: wall_time(exit.exited_at),
             }))
         }
+        topic if IMAGES.contains(&topic) => Some(RuntimeEvent::ImagesChanged),
         OOM => Some(RuntimeEvent::Oom { id: TaskOom::decode(value).ok()?.container_id }),
         _ => None,
     }

@@ -9,9 +9,10 @@
 //!
 //! [`spec::build`] turns a Pod's container into an OCI spec; it is pure.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
+use containerd_client::services::v1::PluginsRequest;
 use jiff::Timestamp;
 
 use crate::time::WallTime;
@@ -47,6 +48,7 @@ pub struct Runtime {
 struct Inner {
     connection: connection::Connection,
     images: images::Memory,
+    images_dir: OnceLock<PathBuf>,
 }
 
 impl Runtime {
@@ -54,12 +56,38 @@ impl Runtime {
     /// Must be called inside a tokio runtime.
     pub fn new(address: &Path, namespace: &str) -> Result<Self, InvalidNamespace> {
         let connection = connection::Connection::new(address, namespace)?;
-        Ok(Self { inner: Arc::new(Inner { connection, images: images::Memory::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                connection,
+                images: images::Memory::default(),
+                images_dir: OnceLock::new(),
+            }),
+        })
     }
 
     /// containerd's version, e.g. `1.6.20`.
     pub async fn version(&self) -> Result<String, RuntimeError> {
         self.connection().version().await
+    }
+
+    /// Where containerd unpacks images, once [`Self::find_images_dir`] has found it.
+    pub fn images_dir(&self) -> Option<PathBuf> {
+        self.inner.images_dir.get().cloned()
+    }
+
+    /// Asks containerd where it unpacks images.
+    pub async fn find_images_dir(&self) -> Result<(), RuntimeError> {
+        if self.inner.images_dir.get().is_some() {
+            return Ok(());
+        }
+        let filters = vec![format!("type==io.containerd.snapshotter.v1,id=={SNAPSHOTTER}")];
+        let request = self.connection().request(PluginsRequest { filters });
+        let answer = self.connection().introspection().plugins(request).await?.into_inner();
+        let root = answer.plugins.into_iter().find_map(|plugin| plugin.exports.get("root").cloned());
+        let root =
+            root.ok_or_else(|| RuntimeError::NotFound(format!("the root of snapshotter {SNAPSHOTTER}")))?;
+        let _ = self.inner.images_dir.set(root.into());
+        Ok(())
     }
 
     fn connection(&self) -> &connection::Connection {

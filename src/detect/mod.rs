@@ -10,8 +10,10 @@ mod machine;
 mod memory;
 mod network;
 mod pci;
+pub mod readings;
 mod storage;
 mod system;
+pub mod uevents;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

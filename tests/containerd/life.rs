@@ -227,7 +227,10 @@ async fn the_kernels_killing_for_memory_is_told() {
             match events.next().await.expect("the stream lasts") {
                 RuntimeEvent::Oom { id } => oom |= id == request.id,
                 RuntimeEvent::Exited(exit) if exit.id == request.id => code = Some(exit.code),
-                RuntimeEvent::Exited(_) | RuntimeEvent::Connected | RuntimeEvent::Disconnected { .. } => {}
+                RuntimeEvent::Exited(_)
+                | RuntimeEvent::ImagesChanged
+                | RuntimeEvent::Connected
+                | RuntimeEvent::Disconnected { .. } => {}
             }
         }
     })

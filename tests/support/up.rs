@@ -29,6 +29,15 @@ pub struct Up {
 /// Reference of the image that is there from the start.
 pub const BUSYBOX: &str = "example.test/busybox:1";
 
+/// A Pod of one container on this node, labelled `app` with its name. `command` is YAML.
+pub fn pod_manifest(name: &str, image: &str, command: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{ name: {name}, labels: {{ app: {name} }} }}\n\
+         spec: {{ nodeName: n1, hostNetwork: true, terminationGracePeriodSeconds: 1, \
+         containers: [{{ name: main, image: '{image}', command: {command} }}] }}\n"
+    )
+}
+
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
     listener.local_addr().expect("bound").port()
@@ -91,6 +100,10 @@ impl Up {
         flags.extend(["--runtime-dir".into(), path("run"), "--log-dir".into(), path("log")]);
         flags.extend(["--cni-conf-dir".into(), path("cni")]);
         flags.extend(self.flags.clone());
+        // How full this machine is decides nothing in a test that does not ask.
+        if !self.flags.iter().any(|flag| flag == "--pressure-thresholds") {
+            flags.push("--pressure-thresholds=".into());
+        }
         flags
     }
 

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Taint;
 use serde_json::json;
 
+use crate::agent::pressure::Thresholds;
 use crate::api::names;
 use crate::cli::NodeFlags;
 use crate::lease::timings::{SessionConfig, SessionTimings};
@@ -44,6 +45,8 @@ pub struct AgentConfig {
     pub(super) cni_bin_dirs: Vec<PathBuf>,
     /// State.
     pub(super) data_dir: PathBuf,
+    /// When the machine is short of something.
+    pub(super) pressure_thresholds: Thresholds,
     /// Lease rules.
     pub(super) session: SessionConfig,
 }
@@ -87,6 +90,7 @@ impl AgentConfig {
             cni_conf_dir: absolute("cni-conf-dir", &flags.cni_conf_dir)?,
             cni_bin_dirs: flags.cni_bin_dir.clone(),
             data_dir: absolute("data-dir", data_dir)?,
+            pressure_thresholds: flags.pressure_thresholds.parse().context("--pressure-thresholds")?,
             session: SessionTimings::of_duration(Duration::from_secs(flags.session_duration.into()))
                 .check()
                 .with_context(|| format!("--session-duration {}", flags.session_duration))?,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Node;
 use kube::Client;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 use tokio_util::task::TaskTracker;
 
 use super::cluster::Cluster;
@@ -38,6 +38,8 @@ pub(super) struct Hands {
     /// Tasks that make or remove containers; containerd's list waits for them.
     pub(super) container_tasks: TaskTracker,
     pub(super) registrar: Registrar,
+    /// containerd has other images than the Node says.
+    pub(super) images_changed: Notify,
     /// What the machine lets containers have.
     pub(super) host_machine: spec::Host,
     pub(super) boot_id: String,
@@ -110,6 +112,7 @@ impl Hands {
             open_logs: OpenLogs::default(),
             container_tasks: TaskTracker::new(),
             registrar,
+            images_changed: Notify::new(),
             host_machine,
             boot_id,
             rebooted,
@@ -140,16 +143,22 @@ impl Hands {
         locked(&self.node).clone()
     }
 
-    /// Reports containerd's version and images on the Node.
-    pub(super) async fn refresh_images(&self) {
+    /// Reports containerd's version on the Node.
+    pub(super) async fn refresh_runtime(&self) {
         let version = self.runtime.version().await.map_err(|error| error.to_string());
-        let images = self.runtime.images().await.unwrap_or_default();
+        self.registrar.describe(|description| description.runtime = version);
+        if let Err(error) = self.runtime.find_images_dir().await {
+            tracing::warn!(%error, "where containerd keeps images is unknown; how full it is will not be told");
+        }
+    }
+
+    /// Reports the images here on the Node.
+    pub(super) async fn refresh_images(&self) {
+        // While containerd is away what it had stays reported.
+        let Ok(images) = self.runtime.images().await else { return };
         let mut images: Vec<_> = images.into_iter().map(|image| (image.names, image.size)).collect();
         images.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-        self.registrar.describe(|description| {
-            description.runtime = version;
-            description.images = images;
-        });
+        self.registrar.describe(|description| description.images = images);
     }
 
     /// Where the Pod's sandbox is known, once it is: whoever needs it first makes it, and the others wait.

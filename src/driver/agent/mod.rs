@@ -10,6 +10,7 @@ mod execs;
 mod hands;
 mod hosted;
 mod lock;
+mod machine;
 mod mirror;
 mod node;
 mod open_logs;
@@ -33,6 +34,7 @@ use tokio::sync::{mpsc, watch};
 pub use config::{AgentConfig, runtime_dir};
 pub use lock::Lock;
 
+use crate::agent::pressure::Standing;
 use crate::api::hash::Stored;
 use crate::cgroup::{Cgroups, Driver};
 use crate::client::Connection;
@@ -141,6 +143,9 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
     watch_coordinator(&hands, &inputs);
     watch_containerd(&hands, &inputs);
     watch_network(&hands);
+    machine::watch_facts(&hands, &inputs);
+    machine::watch_images(&hands);
+    machine::watch_pressure(&hands);
     backend::serve(hands.clone(), inputs.clone(), &certificate, connection.authority_pem()).await?;
     let (node_name, registrar) = (hands.config.node_name.clone(), hands.registrar.clone());
     tokio::spawn(NodeLoop::new(hands, inputs).run(heard));
@@ -165,6 +170,7 @@ fn describe(config: &AgentConfig, certificate_sha256: &str) -> Description {
         storage_bytes: storage.map_or(0, |fs| fs.blocks() * fs.fragment_size()),
         runtime: Err("not connected yet".into()),
         network_unavailable: network(config),
+        pressure: Standing::default(),
         images: Vec::new(),
     }
 }
@@ -233,9 +239,17 @@ fn watch_containerd(hands: &Arc<Hands>, inputs: &mpsc::Sender<Input>) {
     tokio::spawn(async move {
         let mut events = hands.runtime.events();
         while let Some(event) = events.next().await {
-            if matches!(event, RuntimeEvent::Connected) {
-                hands.refresh_images().await;
-                hands.execs.end_orphans(&hands.runtime).await;
+            match &event {
+                RuntimeEvent::Connected => {
+                    hands.refresh_runtime().await;
+                    hands.images_changed.notify_one();
+                    hands.execs.end_orphans(&hands.runtime).await;
+                }
+                RuntimeEvent::ImagesChanged => {
+                    hands.images_changed.notify_one();
+                    continue;
+                }
+                RuntimeEvent::Disconnected { .. } | RuntimeEvent::Exited(_) | RuntimeEvent::Oom { .. } => {}
             }
             if inputs.send(Input::Runtime(event)).await.is_err() {
                 return;

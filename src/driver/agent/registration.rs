@@ -13,6 +13,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use crate::agent::pressure::Standing;
 use crate::detect::Facts;
 use crate::server::api::nodes::CERTIFICATE;
 use crate::time::WallTime;
@@ -51,6 +52,8 @@ pub(super) struct Description {
     pub(super) runtime: Result<String, String>,
     /// Why Pods with a network of their own cannot start here.
     pub(super) network_unavailable: Option<String>,
+    /// What the machine runs short of.
+    pub(super) pressure: Standing,
     /// Images here: names and bytes, largest first.
     pub(super) images: Vec<(Vec<String>, u64)>,
 }
@@ -100,15 +103,29 @@ impl Description {
     }
 
     fn conditions(&self, now: WallTime) -> Vec<NodeCondition> {
-        let pressure = |kind: &str, reason: &str, message: &str| condition(kind, false, reason, message, now);
+        let pressure = |kind: &str, stands: bool, short: [&str; 2], ample: [&str; 2]| {
+            let [reason, message] = if stands { short } else { ample };
+            condition(kind, stands, reason, message, now)
+        };
         let mut conditions = vec![
             pressure(
                 "MemoryPressure",
-                "KubeletHasSufficientMemory",
-                "kubelet has sufficient memory available",
+                self.pressure.memory,
+                ["KubeletHasInsufficientMemory", "kubelet has insufficient memory available"],
+                ["KubeletHasSufficientMemory", "kubelet has sufficient memory available"],
             ),
-            pressure("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-            pressure("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+            pressure(
+                "DiskPressure",
+                self.pressure.disk,
+                ["KubeletHasDiskPressure", "kubelet has disk pressure"],
+                ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
+            ),
+            pressure(
+                "PIDPressure",
+                self.pressure.pid,
+                ["KubeletHasInsufficientPID", "kubelet has insufficient PID available"],
+                ["KubeletHasSufficientPID", "kubelet has sufficient PID available"],
+            ),
         ];
         conditions.push(match &self.network_unavailable {
             None => {
@@ -347,6 +364,7 @@ mod tests {
             storage_bytes: 1000 << 20,
             runtime: Ok("1.6.20".into()),
             network_unavailable: None,
+            pressure: Standing::default(),
             images: Vec::new(),
         }
     }

@@ -24,6 +24,8 @@ impl NodeLoop {
                     self.feed(&uid, pod::Input::RuntimeDown);
                 }
             }
+            // The Node's list of images is kept elsewhere.
+            RuntimeEvent::ImagesChanged => {}
             RuntimeEvent::Exited(exited) => self.hear_exit(&exited),
             RuntimeEvent::Oom { id } => {
                 self.oom.insert(id);

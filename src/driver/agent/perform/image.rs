@@ -45,6 +45,5 @@ async fn pull(hands: &Hands, image: &str) -> Result<(Image, Pull), PullError> {
     let pulled = hands.runtime.pull(image, None, &|_| {}).await?;
     let took = clock::now().saturating_since(start);
     let pull = Pull { took, waited: took, size_bytes: pulled.size };
-    hands.refresh_images().await;
     Ok((pulled, pull))
 }
