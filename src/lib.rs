@@ -3,12 +3,13 @@
 //!
 //! Imports run down only:
 //! `main → driver → {server, client, containerd, volumes, logs, sandbox → {network, cgroup}, detect, store} →
-//! {agent, steward, coordinator} → {lease, placement} → {api, time}`.
+//! {agent, steward, coordinator} → {lease, placement, authorization} → {api, time}`.
 //! The rooms from `agent` down are pure: they know no tokio, HTTP, disk, clock or randomness
 //! (`tests/tidy.rs` holds them to it).
 
 pub mod agent;
 pub mod api;
+pub mod authorization;
 pub mod cgroup;
 pub mod cli;
 pub mod client;

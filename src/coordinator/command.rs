@@ -2,13 +2,15 @@
 //! outside the writer, and hands over values. It has their text, and so it tells of unknown and doubled fields; what a
 //! patch makes is known only here, and is judged here.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::api::kinds::Kind;
 use crate::api::patch::Patch;
-use crate::coordinator::state::Object;
+use crate::api::status::Status;
+use crate::coordinator::state::{Draft, Object};
 
 /// One write.
 #[derive(Clone, Debug)]
@@ -23,6 +25,41 @@ pub struct Command {
     pub dry_run: bool,
     /// What becomes of unknown fields that a patch brings (`fieldValidation`).
     pub field_validation: FieldValidation,
+    /// Who looks at what would be written, before it is.
+    pub guard: Option<Arc<dyn Guard>>,
+}
+
+/// Looks at a write once it is known what it makes of the object, which for a patch is only then. It stands for
+/// whoever asked: what they may write depends on what is in it.
+pub trait Guard: Debug + Send + Sync {
+    /// Lets it pass, or refuses it.
+    fn check(&self, write: &Intended<'_>, draft: &Draft<'_>) -> Result<(), Status>;
+}
+
+/// A write that has not been made yet. It has its defaults, and is not validated.
+#[derive(Clone, Copy, Debug)]
+pub struct Intended<'a> {
+    /// The row of the object.
+    pub kind: &'static Kind,
+    /// Its namespace, empty for cluster scope.
+    pub namespace: &'a str,
+    /// Its name, empty where it is not chosen yet.
+    pub name: &'a str,
+    /// Which part of it is written.
+    pub part: Written,
+    /// As it is; none for a new one.
+    pub old: Option<&'a Value>,
+    /// As it would be; none for a deletion.
+    pub new: Option<&'a Value>,
+}
+
+/// The part of an object that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// One that the path names.
+    Part(Subresource),
+    /// `pods/NAME/binding`.
+    Binding,
 }
 
 /// What becomes of unknown fields. They are stored in any case, unless they are refused.
@@ -46,6 +83,7 @@ impl Command {
             action,
             dry_run: false,
             field_validation: FieldValidation::default(),
+            guard: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::api::kinds;
 use crate::api::status::Status;
-use crate::coordinator::command::{Outcome, Reply};
+use crate::coordinator::command::{Outcome, Reply, Subresource, Written};
 use crate::coordinator::rules::{is, keeps_status_on_create};
 use crate::coordinator::state::Key;
 use crate::coordinator::turn::Turn;
@@ -30,6 +30,7 @@ impl Turn<'_, '_> {
         let name = self.choose_name(&mut value)?;
         metadata::fill(&mut value, self.entropy.uid(), self.now);
         self.prepare_new(&mut value)?;
+        self.ask_guard(&name, Written::Part(Subresource::Main), None, Some(&value))?;
         let mut errors = metadata::validate(self.kind(), &value);
         errors.extend((self.kind().validate)(&value));
         self.refuse_errors(&name, &errors)?;

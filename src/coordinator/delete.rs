@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::api::status::Status;
-use crate::coordinator::command::{Body, DeleteOptions, Outcome, Propagation, Reply};
+use crate::coordinator::command::{Body, DeleteOptions, Outcome, Propagation, Reply, Subresource, Written};
 use crate::coordinator::metadata::{self, FOREGROUND, ORPHAN};
 use crate::coordinator::rules::{INITIAL_NAMESPACES, is, is_collected, returns_deleted};
 use crate::coordinator::state::Object;
@@ -32,6 +32,7 @@ impl Turn<'_, '_> {
         let current = self.find(name)?;
         self.check_preconditions(&current, options)?;
         let old = current.value();
+        self.ask_guard(name, Written::Part(Subresource::Main), Some(&old), None)?;
         let mut new = old.clone();
         if is_namespace && !metadata::is_terminating(&old) {
             namespace::terminate(&mut new, self.now);

@@ -26,7 +26,8 @@ mod turn;
 mod update;
 
 pub use command::{
-    Action, Body, Command, DeleteOptions, Entropy, FieldValidation, Outcome, Propagation, Reply, Subresource,
+    Action, Body, Command, DeleteOptions, Entropy, FieldValidation, Guard, Intended, Outcome, Propagation,
+    Reply, Subresource, Written,
 };
 pub use expiry::{EVENT_LIFETIME, Expiry};
 pub use metadata::{FOREGROUND, ORPHAN};

@@ -9,7 +9,7 @@ use crate::api::kinds::Kind;
 use crate::api::names;
 use crate::api::pod_resources::qos_class;
 use crate::api::status::{FieldError, Status};
-use crate::coordinator::command::{Body, Outcome, Reply};
+use crate::coordinator::command::{Body, Outcome, Reply, Written};
 use crate::coordinator::delete::Ending;
 use crate::coordinator::metadata;
 use crate::coordinator::rules::is;
@@ -156,12 +156,14 @@ impl Turn<'_, '_> {
         if let Some(why) = why_not_bindable(name, &pod) {
             return Err(Status::conflict("", "pods/binding", name, &why));
         }
+        let old = pod.clone();
         pod["spec"]["nodeName"] = node.into();
         copy_annotations(&mut pod, binding);
         set_condition(&mut pod, json!({ "type": "PodScheduled", "status": "True" }), self.now);
         if let Some(status) = pod["status"].as_object_mut() {
             status.remove("nominatedNodeName");
         }
+        self.ask_guard(name, Written::Binding, Some(&old), Some(&pod))?;
         self.put(pod, Outcome::Updated, current.resource_version);
         Ok(done(
             Outcome::Created,

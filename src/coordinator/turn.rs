@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::kinds::Kind;
 use crate::api::status::{FieldError, Status};
-use crate::coordinator::command::{Body, Command, Entropy, Outcome, Reply};
+use crate::coordinator::command::{Body, Command, Entropy, Intended, Outcome, Reply, Written};
 use crate::coordinator::state::{Draft, Key, Object};
 use crate::time::WallTime;
 
@@ -54,6 +54,19 @@ impl Turn<'_, '_> {
             return Ok(());
         }
         Err(Status::invalid(self.kind().group, self.kind().kind, name, errors))
+    }
+
+    /// Asks whoever looks at writes for the one who asked.
+    pub(super) fn ask_guard(
+        &self,
+        name: &str,
+        part: Written,
+        old: Option<&Value>,
+        new: Option<&Value>,
+    ) -> Result<(), Status> {
+        let Some(guard) = &self.command.guard else { return Ok(()) };
+        let intended = Intended { kind: self.kind(), namespace: self.namespace(), name, part, old, new };
+        guard.check(&intended, self.draft)
     }
 
     /// Writes a version. A dry run only shows it, at the version it would replace.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::api::patch::Patch;
 use crate::api::status::{FieldError, Status};
 use crate::coordinator::body::check_name;
-use crate::coordinator::command::{Body, Outcome, Reply, Subresource};
+use crate::coordinator::command::{Body, Outcome, Reply, Subresource, Written};
 use crate::coordinator::rules::{is, is_created_by_update, is_updated_unconditionally};
 use crate::coordinator::state::Object;
 use crate::coordinator::turn::{Turn, done};
@@ -89,6 +89,7 @@ impl Turn<'_, '_> {
         metadata::preserve(&mut new, old);
         self.keep_apart(&mut new, old, subresource)?;
         self.count_generation(&mut new, old);
+        self.ask_guard(name, Written::Part(subresource), Some(old), Some(&new))?;
         let errors = self.update_errors(&new, old, subresource);
         self.refuse_errors(name, &errors)?;
         if self.is_finished(&new, old) {

@@ -1,9 +1,13 @@
 //! HTTP faces: the coordinator's API over the table of kinds, and the node's own.
 
+pub mod accounts;
 pub mod api;
+pub mod authentication;
 pub mod commands;
 pub mod kubeconfig;
 pub mod listen;
 pub mod node;
+pub mod rbac;
 pub mod tls;
+pub mod tokens;
 pub mod view;

@@ -21,12 +21,14 @@ use crate::coordinator::state::{Key, Object, State};
 use crate::coordinator::{Entropy as _, Expiry};
 use crate::driver::clock;
 use crate::driver::entropy::SystemEntropy;
+use crate::server::api::access::Access;
 use crate::server::api::metrics::Metrics;
 use crate::server::api::nodes::Nodes;
 use crate::server::api::{Endpoint, Places};
 use crate::server::commands::Commands;
 use crate::server::kubeconfig::Kubeconfig;
 use crate::server::listen;
+use crate::server::rbac::Rbac;
 use crate::server::tls::{
     ADMIN_NAME, Authority, Identity, MASTERS, PROXY_NAME, Peer, Purpose, TlsError, Verifier, Wanted,
     server_config,
@@ -129,7 +131,7 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
     let local_addr = listener.local_addr().map_err(unbound)?;
     let names = names::of_server(local_addr.ip(), &config.extra_names);
     let opened = tokio::task::spawn_blocking(move || open(&config.data_dir, names)).await;
-    let Opened { mut writer, commands, cluster_uid, pki } =
+    let Opened { mut writer, commands, cluster_uid, pki, access } =
         opened.map_err(|e| StartError::First(e.to_string()))??;
     let stop = CancellationToken::new();
     let nodes = Nodes::new(&pki.proxy, pki.authority.ca_pem(), stop.clone())?;
@@ -143,6 +145,7 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
         store_works: writer.store_works.clone(),
         stop: stop.clone(),
         places: Places::default(),
+        access,
     });
     let verifier = Verifier::new(pki.authority.ca_pem())?;
     let tls = Arc::new(server_config(&pki.server, &verifier, &["h2", "http/1.1"])?);
@@ -171,6 +174,7 @@ struct Opened {
     commands: Commands,
     cluster_uid: String,
     pki: Pki,
+    access: Access,
 }
 
 struct Pki {
@@ -187,10 +191,14 @@ fn open(directory: &Path, names: Vec<String>) -> Result<Opened, StartError> {
     let now = clock::now();
     let expiry = Expiry::new(&state, now, clock::wall());
     let (commands, queue) = Commands::new();
-    let (view, store_works) = (Arc::new(View::new(state)), Arc::new(AtomicBool::new(true)));
+    let (mut view, store_works) = (View::new(state), Arc::new(AtomicBool::new(true)));
+    let rbac = Arc::new(Rbac::default());
+    view.follow(rbac.clone());
+    let access = Access::new(rbac);
+    let view = Arc::new(view);
     let mut writer = Writer { view, store: Box::new(store), queue, expiry, expire_from: now, store_works };
     first::write(&mut writer, &cluster_uid).map_err(StartError::First)?;
-    Ok(Opened { writer, commands, cluster_uid, pki })
+    Ok(Opened { writer, commands, cluster_uid, pki, access })
 }
 
 fn load(store: &mut dyn Store, directory: &Path) -> Result<(State, Loaded), OpenError> {

@@ -1,71 +1,72 @@
-//! Who may do what. The administrator's group, the nodes' and the stewards' may do everything; whoever else has a certificate of this
-//! cluster may read discovery documents, and nothing else.
+//! Who may do what at the endpoint: who asks, as whom, and whether they may.
 
+use std::sync::Arc;
+
+use http::header::HeaderMap;
+
+use super::route::{Route, Target};
 use crate::api::status::Status;
-use crate::server::tls::{MASTERS, NODES, Peer, STEWARDS};
+use crate::authorization::{
+    ANONYMOUS, Attributes, Authorizer, Chain, Decision, Masters, Resource, Subject, User,
+};
+use crate::server::authentication::{Authenticators, unauthorized};
+use crate::server::rbac::Rbac;
+use crate::server::tls::{NODES, Peer, STEWARDS};
 
-/// What is attempted, in upstream's words.
+/// Who is let in, and what they may do.
 #[derive(Clone, Debug)]
-pub struct Attempt<'a> {
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`
-    pub verb: &'a str,
-    /// API group, empty for core.
-    pub group: &'a str,
-    /// Plural, with the subresource after a slash.
-    pub resource: String,
-    /// Namespace, empty for cluster scope.
-    pub namespace: &'a str,
-    /// Object name, empty for collections.
-    pub name: &'a str,
+pub struct Access {
+    /// By what somebody shows who they are.
+    pub authenticators: Authenticators,
+    /// Who says whether they may.
+    pub authorizers: Chain,
+    /// The roles and bindings; one of the authorizers.
+    pub rbac: Arc<Rbac>,
 }
 
-/// Lets it pass, or refuses it with 403.
-pub fn allow(peer: &Peer, attempt: &Attempt<'_>) -> Result<(), Status> {
-    if peer.organizations.iter().any(|group| [MASTERS, NODES, STEWARDS].contains(&group.as_str())) {
-        return Ok(());
+impl Access {
+    /// Certificates, and the roles that the store holds.
+    pub fn new(rbac: Arc<Rbac>) -> Self {
+        let authorizers = Chain(vec![Arc::new(Masters), Arc::new(Machines), rbac.clone()]);
+        Self { authenticators: Authenticators::default(), authorizers, rbac }
     }
-    let Attempt { verb, group, resource, namespace, name } = attempt;
-    let scope = if namespace.is_empty() {
-        "at the cluster scope".into()
-    } else {
-        format!("in the namespace {namespace:?}")
-    };
-    let user = &peer.common_name;
-    let why = format!("User {user:?} cannot {verb} resource {resource:?} in API group {group:?} {scope}");
-    let plural = resource.split('/').next().unwrap_or_default();
-    if !name.is_empty() {
-        return Err(Status::forbidden(group, plural, name, &why));
+
+    /// Who asks for this. Whoever has not shown who they are may see health and version, and nothing else.
+    pub fn user(&self, route: &Route, peer: Option<&Peer>, headers: &HeaderMap) -> Result<User, Status> {
+        let user = self.authenticators.user(peer, headers)?;
+        let is_public = matches!(route, Route::Health { .. } | Route::Version);
+        if user.name == ANONYMOUS && !is_public { Err(unauthorized()) } else { Ok(user) }
     }
-    let qualified = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
-    let mut details = serde_json::json!({ "kind": plural });
-    if !group.is_empty() {
-        details["group"] = (*group).into();
-    }
-    Err(Status { details, ..Status::new(403, "Forbidden", format!("{qualified} is forbidden: {why}")) })
 }
 
-/// 401
-pub fn unauthorized() -> Status {
-    Status::new(401, "Unauthorized", "Unauthorized")
+/// Nodes and stewards may do everything.
+#[derive(Debug)]
+struct Machines;
+
+impl Authorizer for Machines {
+    fn decide(&self, attributes: &Attributes<'_>) -> Decision {
+        let user = attributes.user;
+        if user.is_in(NODES) || user.is_in(STEWARDS) { Decision::Allow } else { Decision::silent() }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn strangers_are_refused_in_upstreams_words() {
-        let peer = |groups: &[&str]| Peer {
-            common_name: "eve".into(),
-            organizations: groups.iter().map(|&g| g.into()).collect(),
-        };
-        let attempt = Attempt { verb: "list", group: "", resource: "pods".into(), namespace: "a", name: "" };
-        assert!(allow(&peer(&[MASTERS]), &attempt).is_ok() && allow(&peer(&[NODES]), &attempt).is_ok());
-        let refusal = allow(&peer(&["others"]), &attempt).unwrap_err();
-        assert_eq!(refusal.code, 403);
-        assert_eq!(
-            refusal.message,
-            "pods is forbidden: User \"eve\" cannot list resource \"pods\" in API group \"\" in the namespace \"a\""
-        );
+/// What a request for objects asks.
+pub fn attributes<'a>(
+    user: &'a User,
+    verb: &'a str,
+    target: &'a Target,
+    named: Option<&'a str>,
+) -> Attributes<'a> {
+    let name = target.name_text();
+    let (group, resource) = (target.kind.group, target.kind.plural);
+    // A Namespace is asked for within itself, so that a role in it can let somebody see it.
+    let is_namespace = group.is_empty() && resource == "namespaces";
+    let namespace = if is_namespace { name } else { target.namespace_text() };
+    let subresource = target.subresource.as_deref().unwrap_or_default();
+    let name = if name.is_empty() { named.unwrap_or_default() } else { name };
+    Attributes {
+        user,
+        verb,
+        subject: Subject::Resource(Resource { group, resource, subresource, namespace, name }),
     }
 }

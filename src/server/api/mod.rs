@@ -27,7 +27,7 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use access::Attempt;
+use access::Access;
 use metrics::Metrics;
 use nodes::Nodes;
 use query::Query;
@@ -35,6 +35,7 @@ use reply::{Body, Reply};
 use route::{Route, Target};
 
 use crate::api::status::Status;
+use crate::authorization::User;
 use crate::coordinator::Subresource;
 use crate::server::commands::{Commands, too_many_requests};
 use crate::server::tls::Peer;
@@ -67,6 +68,8 @@ pub struct Endpoint {
     pub stop: CancellationToken,
     /// Places for requests.
     pub places: Places,
+    /// Who is let in, and what they may do.
+    pub access: Access,
 }
 
 /// Bounds on what goes on at once.
@@ -119,15 +122,10 @@ impl Endpoint {
 
     async fn respond(&self, peer: Option<&Peer>, request: Request<Incoming>) -> Result<Reply, Status> {
         let route = Route::parse(request.uri().path());
-        let is_public = matches!(route, Route::Health { .. } | Route::Version);
-        let peer = match peer {
-            Some(peer) => peer,
-            None if is_public => &Peer::default(),
-            None => return Err(access::unauthorized()),
-        };
+        let user = self.access.user(&route, peer, request.headers())?;
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         if let Route::Objects(target) = route {
-            self.objects(peer, target, request).await
+            self.objects(&user, target, request).await
         } else if reads {
             self.document(&route, &request)
         } else {
@@ -137,13 +135,13 @@ impl Endpoint {
 
     async fn objects(
         &self,
-        peer: &Peer,
+        user: &User,
         target: Target,
         request: Request<Incoming>,
     ) -> Result<Reply, Status> {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let verb = verb(request.method(), &target, &query).ok_or_else(method_not_allowed)?;
-        access::allow(peer, &attempt(verb, &target))?;
+        self.access.authorizers.allow(&access::attributes(user, verb, &target, None))?;
         let part = target.subresource.clone();
         match (target.kind.kind, part.as_deref(), verb) {
             ("Pod", Some("log"), "get") => {
@@ -206,15 +204,6 @@ fn label(request: &Request<Incoming>) -> (&'static str, &'static str) {
     let Route::Objects(target) = Route::parse(request.uri().path()) else { return ("get", "") };
     let query = Query::parse(request.uri().query().unwrap_or_default());
     (verb(request.method(), &target, &query).unwrap_or("other"), target.kind.plural)
-}
-
-fn attempt<'a>(verb: &'a str, target: &'a Target) -> Attempt<'a> {
-    let mut resource = target.kind.plural.to_owned();
-    if let Some(part) = &target.subresource {
-        resource = format!("{resource}/{part}");
-    }
-    let (namespace, name) = (target.namespace_text(), target.name_text());
-    Attempt { verb, group: target.kind.group, resource, namespace, name }
 }
 
 /// A header as text.

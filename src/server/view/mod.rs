@@ -3,6 +3,7 @@
 //! The writer alone changes it, with [`View::apply`], under a lock that readers hold only to copy references.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -22,8 +23,18 @@ use history::{History, Watch, too_large};
 pub struct View {
     state: RwLock<State>,
     histories: BTreeMap<Arc<str>, Arc<History>>,
+    followers: Vec<Arc<dyn Follower>>,
     /// The newest revision whose changes all watchers have been handed.
     published: AtomicU64,
+}
+
+/// Somebody who keeps an index of its own over what is durable. It hears of every change before the watchers do, and
+/// before the write is answered.
+pub trait Follower: Debug + Send + Sync {
+    /// Takes up all that is there.
+    fn begin(&self, state: &State);
+    /// Takes up what has been made durable since. Called by the writer: it must not wait.
+    fn follow(&self, changes: &[Change]);
 }
 
 /// One page of a list.
@@ -56,7 +67,14 @@ impl View {
             .iter()
             .map(|kind| (Key::new(kind, "", "").resource, Arc::new(History::new(revision))))
             .collect();
-        Self { state: RwLock::new(state), histories, published: AtomicU64::new(revision) }
+        let published = AtomicU64::new(revision);
+        Self { state: RwLock::new(state), histories, followers: Vec::new(), published }
+    }
+
+    /// Lets `follower` keep up with what is durable.
+    pub fn follow(&mut self, follower: Arc<dyn Follower>) {
+        follower.begin(&self.state());
+        self.followers.push(follower);
     }
 
     /// The state, to read from. Do not keep it: the writer waits.
@@ -68,6 +86,7 @@ impl View {
     pub fn apply(&self, changes: Vec<Change>, revision: u64, now: Instant) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.apply(&changes, revision);
+        self.followers.iter().for_each(|follower| follower.follow(&changes));
         for change in changes {
             let resource =
                 change.after.as_ref().or(change.last.as_ref()).map(|object| object.key.resource.clone());
