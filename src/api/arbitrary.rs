@@ -7,6 +7,10 @@ use serde_json::{Map, Value, json};
 use crate::api::kinds::Kind;
 use crate::api::model::{MODEL, Shape};
 
+/// Fields that are never left out: for their use, and times without which validation lets nothing pass and typed
+/// structs cannot be read.
+const ALWAYS: [&str; 5] = ["name", "containers", "image", "lastTransitionTime", "eventTime"];
+
 /// Deepest nesting of [`object`].
 const DEPTH_MAX: u32 = 9;
 
@@ -136,8 +140,7 @@ fn sample(shape: &Shape, dice: &mut Dice, depth: u32) -> Value {
         Shape::Struct(index) => {
             let mut fields = Map::new();
             for (name, shape) in &MODEL.of(*index).fields {
-                let wanted =
-                    depth < 2 || matches!(&**name, "name" | "containers" | "image") || dice.below(4) == 0;
+                let wanted = depth < 2 || ALWAYS.contains(&&**name) || dice.below(4) == 0;
                 if wanted && &**name != "managedFields" {
                     fields.insert((**name).into(), sample(shape, dice, depth + 1));
                 }

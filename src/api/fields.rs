@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::api::event_form::EVENTS_K8S_IO;
+
 /// Fields of one object, with their values as selectors compare them.
 pub type Fields = Vec<(&'static str, String)>;
 
@@ -76,6 +78,13 @@ pub fn event(object: &Value) -> Fields {
     let component = at(object, "source.component");
     let source = if component.is_empty() { at(object, "reportingComponent") } else { component };
     fields.push(("source", source));
+    fields
+}
+
+/// The same in the words of `events.k8s.io`.
+pub fn event_of_events(object: &Value) -> Fields {
+    let mut fields = read(object, &["reason", "type"]);
+    fields.extend(EVENTS_K8S_IO.stored_fields.iter().map(|(name, _)| (*name, at(object, name))));
     fields
 }
 

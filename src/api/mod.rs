@@ -5,6 +5,7 @@
 pub mod arbitrary;
 pub mod cron;
 pub mod defaults;
+pub mod event_form;
 pub mod fields;
 pub mod hash;
 pub mod image;

@@ -406,6 +406,15 @@ impl FieldSelector {
         self.terms.iter().find(|term| term.is_equal && term.field == field).map(|term| term.value.as_str())
     }
 
+    /// Says every field by another name, where it has one.
+    pub fn rename(&mut self, names: &[(&str, &str)]) {
+        for term in &mut self.terms {
+            if let Some((_, to)) = names.iter().find(|(from, _)| *from == term.field) {
+                term.field = (*to).to_owned();
+            }
+        }
+    }
+
     /// Refuses fields that the kind does not offer; `offered` names those besides `metadata.name` and
     /// `metadata.namespace`.
     pub fn check(&self, offered: &[&str]) -> Result<(), SelectorError> {

@@ -14,8 +14,8 @@ impl Turn<'_, '_> {
     /// Reads the body of a POST or PUT.
     pub(super) fn decode(&mut self, body: &Value) -> Result<Value, Status> {
         let mut value = body.clone();
-        check_type(self.kind(), &value)?;
-        model::decode_check(self.kind(), &value).map_err(Status::bad_request)?;
+        check_type(self.spoken(), &value)?;
+        model::decode_check(self.spoken(), &value).map_err(Status::bad_request)?;
         self.finish(&mut value)?;
         Ok(value)
     }
@@ -31,8 +31,8 @@ impl Turn<'_, '_> {
             let error = FieldError::invalid("patch", &patch.shown(value).into(), why);
             Status::invalid("", "", "", &[error])
         };
-        check_type(self.kind(), &value)?;
-        model::decode_check(self.kind(), &value).map_err(|why| unfit(&value, &why))?;
+        check_type(self.spoken(), &value)?;
+        model::decode_check(self.spoken(), &value).map_err(|why| unfit(&value, &why))?;
         let found = self.unknown_fields(&value, old);
         if self.command.field_validation == FieldValidation::Strict && !found.is_empty() {
             return Err(unfit(&value, &format!("strict decoding error: {}", found.join(", "))));
@@ -42,14 +42,23 @@ impl Turn<'_, '_> {
         Ok(value)
     }
 
+    /// The stored object as the client speaks of it.
+    pub(super) fn as_spoken(&self, stored: &Value) -> Value {
+        let mut value = stored.clone();
+        if let Some(form) = self.spoken().form {
+            (form.from_stored)(&mut value);
+        }
+        value
+    }
+
     /// Those that were not there before.
     fn unknown_fields(&self, value: &Value, old: &Value) -> Vec<String> {
         if self.command.field_validation == FieldValidation::Ignore {
             return Vec::new();
         }
-        let mut found = model::unknown_fields(self.kind(), value);
+        let mut found = model::unknown_fields(self.spoken(), value);
         if !found.is_empty() {
-            let before = model::unknown_fields(self.kind(), old);
+            let before = model::unknown_fields(self.spoken(), old);
             found.retain(|fault| !before.contains(fault));
         }
         found
@@ -59,9 +68,12 @@ impl Turn<'_, '_> {
         if is_deeper(value, DEPTH_MAX) {
             return Err(Status::bad_request(format!("the object is nested deeper than {DEPTH_MAX} levels")));
         }
-        model::canonicalise(self.kind(), value);
-        value["apiVersion"] = self.kind().api_version().into();
-        value["kind"] = self.kind().kind.into();
+        model::canonicalise(self.spoken(), value);
+        value["apiVersion"] = self.spoken().api_version().into();
+        value["kind"] = self.spoken().kind.into();
+        if let Some(form) = self.spoken().form {
+            (form.to_stored)(value);
+        }
         self.check_namespace(value)?;
         self.warnings.extend(metadata::remove_duplicate_owners(value));
         Ok(())

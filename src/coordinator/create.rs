@@ -32,9 +32,10 @@ impl Turn<'_, '_> {
         self.prepare_new(&mut value)?;
         self.ask_guard(&name, Written::Part(Subresource::Main), None, Some(&value))?;
         let mut errors = metadata::validate(self.kind(), &value);
-        errors.extend((self.kind().validate)(&value));
+        errors.extend((self.spoken().validate)(&value));
         self.refuse_errors(&name, &errors)?;
         self.warnings.extend(pod::warning(self.kind(), &name));
+        self.warnings.extend(Some(self.kind().warning).filter(|it| !it.is_empty()).map(str::to_owned));
         self.check_free(&name, &value)?;
         Ok(self.put(value, Outcome::Created, 0))
     }
@@ -83,7 +84,7 @@ impl Turn<'_, '_> {
                 return Ok(name);
             }
         }
-        let mut refused = Status::already_exists(self.kind().group, self.kind().plural, &name);
+        let mut refused = Status::already_exists(self.spoken().group, self.spoken().plural, &name);
         refused.message += ", the server was not able to generate a unique name for the object";
         refused.details["retryAfterSeconds"] = 1.into();
         Err(refused)
@@ -114,7 +115,7 @@ impl Turn<'_, '_> {
     fn check_free(&self, name: &str, value: &Value) -> Result<(), Status> {
         let Some(there) = self.draft.get(&self.key(name)) else { return Ok(()) };
         debug_assert_eq!(&*there.key.name, metadata::text(value, "name"));
-        let mut refused = Status::already_exists(self.kind().group, self.kind().plural, name);
+        let mut refused = Status::already_exists(self.spoken().group, self.spoken().plural, name);
         if metadata::is_terminating(&there.value()) {
             refused.message = format!("object is being deleted: {}", refused.message);
         }

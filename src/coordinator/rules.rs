@@ -22,7 +22,12 @@ fn is_lease(kind: &Kind) -> bool {
 
 /// What is wrong with an object's name.
 pub(super) fn name_faults(kind: &Kind, name: &str) -> Faults {
-    if is(kind, "", "Namespace") { names::dns1123_label(name) } else { names::dns1123_subdomain(name) }
+    match (kind.group, kind.kind) {
+        ("", "Namespace") => names::dns1123_label(name),
+        ("", "Service") => names::dns1035_label(name),
+        ("rbac.authorization.k8s.io" | "certificates.k8s.io", _) => names::path_segment(name),
+        _ => names::dns1123_subdomain(name),
+    }
 }
 
 /// What is wrong with a `generateName`, to which characters will be appended. Upstream judges it by what stands before

@@ -24,7 +24,7 @@ impl Key {
     pub fn new(kind: &Kind, namespace: &str, name: &str) -> Self {
         let namespace = if kind.namespaced { namespace } else { "" };
         Self {
-            resource: format!("{}/{}", kind.group, kind.plural).into(),
+            resource: format!("{}/{}", kind.stored_group(), kind.plural).into(),
             namespace: namespace.into(),
             name: name.into(),
         }

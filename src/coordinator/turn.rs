@@ -20,7 +20,13 @@ pub(super) struct Turn<'a, 's> {
 }
 
 impl Turn<'_, '_> {
+    /// The row that stores the object.
     pub(super) fn kind(&self) -> &'static Kind {
+        self.command.kind.stored()
+    }
+
+    /// The row by which the client speaks of it.
+    pub(super) fn spoken(&self) -> &'static Kind {
         self.command.kind
     }
 
@@ -38,22 +44,22 @@ impl Turn<'_, '_> {
     }
 
     pub(super) fn not_found(&self, name: &str) -> Status {
-        Status::not_found(self.kind().group, self.kind().plural, name)
+        Status::not_found(self.spoken().group, self.spoken().plural, name)
     }
 
     pub(super) fn conflict(&self, name: &str, why: &str) -> Status {
-        Status::conflict(self.kind().group, self.kind().plural, name, why)
+        Status::conflict(self.spoken().group, self.spoken().plural, name, why)
     }
 
     pub(super) fn forbidden(&self, name: &str, why: &str) -> Status {
-        Status::forbidden(self.kind().group, self.kind().plural, name, why)
+        Status::forbidden(self.spoken().group, self.spoken().plural, name, why)
     }
 
     pub(super) fn refuse_errors(&self, name: &str, errors: &[FieldError]) -> Result<(), Status> {
         if errors.is_empty() {
             return Ok(());
         }
-        Err(Status::invalid(self.kind().group, self.kind().kind, name, errors))
+        Err(Status::invalid(self.spoken().group, self.spoken().kind, name, errors))
     }
 
     /// Asks whoever looks at writes for the one who asked.
@@ -95,8 +101,8 @@ impl Turn<'_, '_> {
     /// The Status of success that a removal answers with.
     pub(super) fn success(&self, object: &Object) -> Body {
         let mut details = json!({ "name": &*object.key.name, "kind": self.kind().plural, "uid": object.uid });
-        if !self.kind().group.is_empty() {
-            details["group"] = self.kind().group.into();
+        if !self.spoken().group.is_empty() {
+            details["group"] = self.spoken().group.into();
         }
         Body::Status(json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,

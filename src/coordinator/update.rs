@@ -47,8 +47,9 @@ impl Turn<'_, '_> {
     ) -> Result<Reply, Status> {
         let current = self.find(name)?;
         let old = current.value();
-        let patched = patch.apply(old.clone(), self.kind().kind)?;
-        let new = self.decode_patched(patched, &old, patch)?;
+        let spoken = self.as_spoken(&old);
+        let patched = patch.apply(spoken.clone(), self.kind().kind)?;
+        let new = self.decode_patched(patched, &spoken, patch)?;
         check_name(&new, name)?;
         self.replace(&current, &old, new, subresource)
     }
@@ -160,7 +161,7 @@ impl Turn<'_, '_> {
         match subresource {
             Subresource::Main => {
                 errors.extend((kind.validate)(new));
-                errors.extend((kind.validate_update)(new, old));
+                errors.extend((self.spoken().validate_update)(new, old));
             }
             Subresource::Status if is(kind, "", "Namespace") => {
                 errors.extend(namespace::validate_status(new));

@@ -66,8 +66,8 @@ pub fn stateful_set(object: &mut Value) {
 }
 
 fn claim_template(claim: &mut Map<String, Value>) {
-    fill(claim, "apiVersion", "v1");
-    fill(claim, "kind", "PersistentVolumeClaim");
+    claim.insert("apiVersion".into(), "v1".into());
+    claim.insert("kind".into(), "PersistentVolumeClaim".into());
     if let Some(spec) = field(claim, "spec") {
         fill(spec, "volumeMode", "Filesystem");
     }

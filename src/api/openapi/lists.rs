@@ -76,13 +76,25 @@ static MAPS: &[(&str, &str, &[&str])] = &[
     ("DeploymentStatus", "conditions", TYPE),
     ("ReplicaSetStatus", "conditions", TYPE),
     ("StatefulSetStatus", "conditions", TYPE),
+    ("PodDisruptionBudgetStatus", "conditions", TYPE),
+    ("CertificateSigningRequestStatus", "conditions", TYPE),
 ];
 
-static SETS: &[(&str, &str)] =
-    &[("ObjectMeta", "finalizers"), ("NodeSpec", "podCIDRs"), ("ContainerRestartRuleOnExitCodes", "values")];
+static SETS: &[(&str, &str)] = &[
+    ("ObjectMeta", "finalizers"),
+    ("NodeSpec", "podCIDRs"),
+    ("ContainerRestartRuleOnExitCodes", "values"),
+    ("PodFailurePolicyOnExitCodesRequirement", "values"),
+    ("UncountedTerminatedPods", "failed"),
+    ("UncountedTerminatedPods", "succeeded"),
+];
 
-static ATOMIC_FIELDS: &[(&str, &str)] =
-    &[("PodSpec", "nodeSelector"), ("ServiceSpec", "selector"), ("ReplicationControllerSpec", "selector")];
+static ATOMIC_FIELDS: &[(&str, &str)] = &[
+    ("PodSpec", "nodeSelector"),
+    ("ServiceSpec", "selector"),
+    ("ReplicationControllerSpec", "selector"),
+    ("Scheduling", "nodeSelector"),
+];
 
 static ATOMIC_TYPES: &[&str] = &[
     "ConfigMapKeySelector",

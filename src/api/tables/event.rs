@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{NAME, name, number, number_column, or, since, text, text_column, wide};
+use crate::api::event_form::EVENTS_K8S_IO;
 use crate::api::kinds::Column;
 use crate::time::WallTime;
 
@@ -41,6 +42,13 @@ pub fn event(object: &Value, now: WallTime) -> Vec<Value> {
         count.into(),
         name(object),
     ]
+}
+
+/// Cells of [`EVENT`] for an event in the form of `events.k8s.io`.
+pub fn event_of_events(object: &Value, now: WallTime) -> Vec<Value> {
+    let mut stored = object.clone();
+    (EVENTS_K8S_IO.to_stored)(&mut stored);
+    event(&stored, now)
 }
 
 fn about(object: &Value) -> String {

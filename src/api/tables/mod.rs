@@ -11,13 +11,13 @@ mod workload;
 
 pub use daemon_set::{DAEMON_SET, daemon_set};
 pub use duration::human_duration;
-pub use event::{EVENT, event};
+pub use event::{EVENT, event, event_of_events};
 pub use node::{NODE, node};
 pub use pod::{POD, pod};
 use serde_json::Value;
 pub use small::{
-    CONFIG_MAP, CONTROLLER_REVISION, LEASE, NAMESPACE, SECRET, SERVICE_ACCOUNT, config_map,
-    controller_revision, lease, namespace, secret, service_account,
+    CONFIG_MAP, CONTROLLER_REVISION, LEASE, NAMESPACE, PLAIN, SECRET, SERVICE_ACCOUNT, config_map,
+    controller_revision, lease, namespace, plain, secret, service_account,
 };
 pub use workload::{
     CRON_JOB, DEPLOYMENT, JOB, POD_DISRUPTION_BUDGET, POD_TEMPLATE, REPLICA_SET, STATEFUL_SET, cron_job,

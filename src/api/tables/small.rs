@@ -6,6 +6,14 @@ use super::{AGE, NAME, NONE, age, count, items, name, number, number_column, tex
 use crate::api::kinds::Column;
 use crate::time::WallTime;
 
+/// `NAME AGE`
+pub const PLAIN: &[Column] = &[NAME, AGE];
+
+/// Cells of [`PLAIN`].
+pub fn plain(object: &Value, now: WallTime) -> Vec<Value> {
+    vec![name(object), age(object, now).into()]
+}
+
 /// `NAME STATUS AGE`
 pub const NAMESPACE: &[Column] = &[NAME, text_column("Status", "The phase of the namespace."), AGE];
 

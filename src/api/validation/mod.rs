@@ -13,7 +13,7 @@ mod workload;
 
 pub use config::{config_map, config_map_update, secret, secret_update};
 pub use daemon_set::{daemon_set, daemon_set_status, daemon_set_update};
-pub use event::event;
+pub use event::{event, event_of_events, event_of_events_update};
 pub use node::{node, node_update};
 pub use pod::{pod, pod_status, pod_update};
 use serde_json::Value;

@@ -1,14 +1,22 @@
 //! Emptying namespaces that are being deleted.
 
-use std::fmt::Debug;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::{Api, Client};
 
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, Secret, ServiceAccount};
-use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use crate::api::kinds::{KINDS, Kind};
+
+/// What makes others, in the order in which it is to go; the rest follows in the order of the table.
+const MAKERS: [&str; 8] = [
+    "cronjobs",
+    "deployments",
+    "statefulsets",
+    "daemonsets",
+    "jobs",
+    "replicasets",
+    "replicationcontrollers",
+    "pods",
+];
 
 /// Deletes what is in the namespace, workloads before what they use; once nothing is left, lets the namespace go.
 /// Called again as long as it is there.
@@ -19,17 +27,11 @@ pub(super) async fn empty(client: &Client, name: &str) {
 }
 
 async fn try_empty(client: &Client, name: &str) -> kube::Result<()> {
-    let left = [
-        delete_all::<DaemonSet>(client, name).await?,
-        delete_all::<Pod>(client, name).await?,
-        delete_all::<ControllerRevision>(client, name).await?,
-        delete_all::<ConfigMap>(client, name).await?,
-        delete_all::<Secret>(client, name).await?,
-        delete_all::<ServiceAccount>(client, name).await?,
-        delete_all::<Lease>(client, name).await?,
-        delete_all::<Event>(client, name).await?,
-    ];
-    if left.iter().sum::<usize>() > 0 {
+    let mut left = 0;
+    for kind in kinds() {
+        left += delete_all(client, kind, name).await?;
+    }
+    if left > 0 {
         return Ok(());
     }
     let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -40,15 +42,44 @@ async fn try_empty(client: &Client, name: &str) -> kube::Result<()> {
     namespaces.replace_subresource("finalize", name, &PostParams::default(), &namespace).await.map(drop)
 }
 
-/// Deletes all objects of one kind; how many there were.
-async fn delete_all<K>(client: &Client, namespace: &str) -> kube::Result<usize>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    let found = api.list_metadata(&ListParams::default()).await?.items;
+/// Every kind that lives in namespaces, makers first.
+fn kinds() -> Vec<&'static Kind> {
+    let mut kinds: Vec<&Kind> = KINDS.iter().filter(|kind| kind.namespaced && kind.form.is_none()).collect();
+    let rank = |kind: &Kind| MAKERS.iter().position(|maker| *maker == kind.plural).unwrap_or(MAKERS.len());
+    kinds.sort_by_key(|kind| rank(kind));
+    kinds
+}
+
+/// Deletes all objects of one kind; how many there were. A coordinator that does not serve the kind has none.
+async fn delete_all(client: &Client, kind: &Kind, namespace: &str) -> kube::Result<usize> {
+    let resource = ApiResource {
+        group: kind.group.into(),
+        version: kind.version.into(),
+        api_version: kind.api_version(),
+        kind: kind.kind.into(),
+        plural: kind.plural.into(),
+    };
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let found = match api.list_metadata(&ListParams::default()).await {
+        Err(kube::Error::Api(refused)) if refused.code == 404 => return Ok(0),
+        found => found?.items,
+    };
     if found.iter().any(|object| object.metadata.deletion_timestamp.is_none()) {
         api.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
     }
     Ok(found.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn makers_go_before_what_they_make_and_nothing_is_forgotten() {
+        let order: Vec<&str> = kinds().iter().map(|kind| kind.plural).collect();
+        assert_eq!(order[..MAKERS.len()], MAKERS);
+        let namespaced = KINDS.iter().filter(|kind| kind.namespaced && kind.form.is_none());
+        assert_eq!(order.len(), namespaced.count());
+        assert_eq!(order.iter().filter(|plural| **plural == "events").count(), 1);
+    }
 }

@@ -56,7 +56,7 @@ pub fn resources(group: &str, version: &str) -> Value {
     let mut resources = Vec::new();
     for kind in of(group, version) {
         let mut resource = json!({
-            "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
+            "name": kind.plural, "singularName": kind.singular(), "namespaced": kind.namespaced, "kind": kind.kind,
             "verbs": VERBS,
         });
         if !kind.short_names.is_empty() {
@@ -186,7 +186,7 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
     let mut resource = json!({
         "resource": kind.plural, "responseKind": own,
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": kind.singular, "verbs": VERBS,
+        "singularResource": kind.singular(), "verbs": VERBS,
     });
     for (field, list) in [("shortNames", kind.short_names), ("categories", kind.categories)] {
         if !list.is_empty() {

@@ -112,17 +112,18 @@ impl Call<'_> {
         let wish = negotiate::wish(self.accept, false)?;
         let options = self.delete_options(&body)?;
         let objects = list::everything(&self.endpoint.view, self.target.kind, &self.filter()?)?;
+        let shown = self.shown(Shape::Whole)?;
         let dry_run = self.dry_run || self.query.dry_run()?;
         let deletions = objects.into_iter().map(|object| {
             let action = Action::Delete { name: object.key.name.to_string(), options: options.clone() };
-            let mut command = Command::new(object.kind, object.key.namespace.to_string(), action);
+            let mut command = Command::new(self.target.kind, object.key.namespace.to_string(), action);
             command.dry_run = dry_run;
             async move {
                 let answer = self.endpoint.commands.submit(command).await;
                 match answer {
                     Ok(done) => Ok(Some(match done.body {
-                        Body::Object(object) => object.value(),
-                        Body::Status(_) => object.value(),
+                        Body::Object(object) => shown.parse(&object.json),
+                        Body::Status(_) => shown.parse(&object.json),
                     })),
                     Err(status) if status.code == 404 => Ok(None),
                     Err(status) => Err(status),

@@ -51,10 +51,10 @@ impl View {
     /// One object, given and returned as JSON.
     pub fn object(&self, object: &Bytes) -> Bytes {
         match self.shape {
-            Shape::Whole => object.clone(),
+            Shape::Whole => self.whole(object),
             Shape::Metadata => metadata(&parse(object), "v1").to_string().into(),
             Shape::Table => {
-                let object = parse(object);
+                let object = self.parse(object);
                 let list = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
                 self.table(&list, vec![self.row(&object)], true).to_string().into()
             }
@@ -66,7 +66,7 @@ impl View {
         if self.shape != Shape::Table || with_columns {
             return self.object(object);
         }
-        let object = parse(object);
+        let object = self.parse(object);
         let list = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
         self.table(&list, vec![self.row(&object)], false).to_string().into()
     }
@@ -107,10 +107,24 @@ impl View {
     /// One item between [`Self::list_prefix`] and `]}`.
     pub fn item(&self, object: &Bytes) -> Bytes {
         match self.shape {
-            Shape::Whole => object.clone(),
+            Shape::Whole => self.whole(object),
             Shape::Metadata => self.object(object),
-            Shape::Table => self.row(&parse(object)).to_string().into(),
+            Shape::Table => self.row(&self.parse(object)).to_string().into(),
         }
+    }
+
+    /// Most kinds are sent as they are stored.
+    fn whole(&self, object: &Bytes) -> Bytes {
+        if self.kind.form.is_none() { object.clone() } else { self.parse(object).to_string().into() }
+    }
+
+    /// The object in the form that was asked for.
+    pub fn parse(&self, object: &Bytes) -> Value {
+        let mut object = parse(object);
+        if let Some(form) = self.kind.form {
+            (form.from_stored)(&mut object);
+        }
+        object
     }
 
     fn row(&self, object: &Value) -> Value {

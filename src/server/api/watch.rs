@@ -218,7 +218,7 @@ impl Stream {
 
     fn write_event(&mut self, event_type: &str, json: &Bytes, out: &mut BytesMut) {
         let object = if self.shown.shape == Shape::Whole {
-            json.clone()
+            self.shown.object(json)
         } else {
             let with_columns = !std::mem::replace(&mut self.has_columns, true);
             self.shown.event(json, with_columns)

@@ -61,10 +61,13 @@ impl Filter {
     ) -> Result<Self, Status> {
         let refused = |e: SelectorError| Status::bad_request(e.to_string());
         let labels = Selector::parse(labels.unwrap_or_default()).map_err(refused)?;
-        let fields = FieldSelector::parse(fields.unwrap_or_default()).map_err(refused)?;
+        let mut fields = FieldSelector::parse(fields.unwrap_or_default()).map_err(refused)?;
         let offered: Vec<&str> =
             (kind.fields)(&serde_json::Value::Null).into_iter().map(|(name, _)| name).collect();
         fields.check(&offered).map_err(refused)?;
+        if let Some(form) = kind.form {
+            fields.rename(form.stored_fields);
+        }
         Ok(Self { namespace: namespace.map(str::to_owned), labels, fields })
     }
 

@@ -1,0 +1,63 @@
+//! Rows of the groups with one kind each: events, certificates, priorities, leases, runtimes.
+
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use schemars::SchemaGenerator;
+
+use super::Kind;
+use crate::api::event_form::EVENTS_K8S_IO;
+use crate::api::{defaults, fields, tables, validation};
+
+pub(super) const KINDS: &[Kind] = &[
+    Kind {
+        short_names: &["ev"],
+        form: Some(&EVENTS_K8S_IO),
+        validate: validation::event_of_events,
+        validate_update: validation::event_of_events_update,
+        fields: fields::event_of_events,
+        columns: tables::EVENT,
+        cells: tables::event_of_events,
+        ..Kind::plain("events.k8s.io", "Event", "events", SchemaGenerator::subschema_for::<Event>)
+    },
+    Kind {
+        short_names: &["csr"],
+        namespaced: false,
+        has_status: true,
+        ..Kind::plain(
+            "certificates.k8s.io",
+            "CertificateSigningRequest",
+            "certificatesigningrequests",
+            SchemaGenerator::subschema_for::<CertificateSigningRequest>,
+        )
+    },
+    Kind {
+        short_names: &["pc"],
+        namespaced: false,
+        has_generation: true,
+        ..Kind::plain(
+            "scheduling.k8s.io",
+            "PriorityClass",
+            "priorityclasses",
+            SchemaGenerator::subschema_for::<PriorityClass>,
+        )
+    },
+    Kind {
+        defaults: defaults::lease,
+        validate: validation::lease,
+        columns: tables::LEASE,
+        cells: tables::lease,
+        ..Kind::plain("coordination.k8s.io", "Lease", "leases", SchemaGenerator::subschema_for::<Lease>)
+    },
+    Kind {
+        namespaced: false,
+        ..Kind::plain(
+            "node.k8s.io",
+            "RuntimeClass",
+            "runtimeclasses",
+            SchemaGenerator::subschema_for::<RuntimeClass>,
+        )
+    },
+];
