@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 UNITDIR ?= /etc/systemd/system
 export PATH := $(CURDIR)/.cache/kubectl/usr/bin:$(PATH)
 
-.PHONY: help run test lint fmt build release install uninstall deps-run deps-test
+.PHONY: help run test bench lint fmt build release install uninstall deps-run deps-test deps-bench
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ deps-run:
 
 deps-test:
 	@.ci/deps test
+
+deps-bench:
+	@.ci/deps bench
 
 build: deps-run ## Build for development
 	$(CARGO) build --locked
@@ -32,6 +35,10 @@ test: deps-test ## Install the tests' needs and run everything
 	else \
 		$(CARGO) test --locked --no-fail-fast; \
 	fi
+
+bench: deps-bench ## Measure: ARGS="-o json" for machines, ARGS="pods writes" for parts
+	$(CARGO) build --locked --release --bin leasehold --example bench
+	@target/release/examples/bench $(ARGS)
 
 lint: deps-run ## Formatting and lints, warnings are errors
 	$(CARGO) fmt --check
