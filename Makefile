@@ -5,10 +5,10 @@ PREFIX ?= /usr/local
 UNITDIR ?= /etc/systemd/system
 export PATH := $(CURDIR)/.cache/kubectl/usr/bin:$(PATH)
 
-.PHONY: help run test bench lint fmt build release install uninstall deps-run deps-test deps-bench
+.PHONY: help run test test-systemd bench lint fmt build release install uninstall deps-run deps-test deps-bench
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST)
 
 deps-run:
 	@.ci/deps run
@@ -40,6 +40,9 @@ bench: deps-bench ## Measure: ARGS="-o json" for machines, ARGS="pods writes" fo
 	$(CARGO) build --locked --release --bin leasehold --example bench
 	@target/release/examples/bench $(ARGS)
 
+test-systemd: release ## Run the systemd units under a systemd of their own (needs Debian's packages)
+	@tests/systemd/run target/release/leasehold
+
 lint: deps-run ## Formatting and lints, warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
@@ -58,7 +61,7 @@ install: release ## Install the binary and the systemd units
 	@echo "next: systemctl enable --now leasehold.service  (coordinator and agent on this machine)"
 
 uninstall: ## Stop and remove what `install` put there; data in /var/lib/leasehold stays
-	-[ -n "$(DESTDIR)" ] || systemctl disable --now leasehold.service leasehold-agent.service leasehold-coordinator.service leasehold-logs.service
+	-[ -n "$(DESTDIR)" ] || systemctl disable --now leasehold.service leasehold-agent.service leasehold-coordinator.service
 	rm -f $(DESTDIR)$(PREFIX)/bin/leasehold
 	for unit in systemd/*.service; do rm -f $(DESTDIR)$(UNITDIR)/$$(basename $$unit); done
 	-[ -n "$(DESTDIR)" ] || systemctl daemon-reload

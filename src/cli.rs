@@ -10,6 +10,9 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 use crate::config::File;
 
+/// Exit code for a wrong command line, as clap's.
+const USAGE: i32 = 2;
+
 /// Runs Kubernetes workloads on bare-metal nodes that decide for themselves what they host.
 #[derive(Debug, Parser)]
 #[command(name = "leasehold", version, max_term_width = 120)]
@@ -26,6 +29,10 @@ pub struct Cli {
     /// TOML file with defaults for this command's flags [default: /etc/leasehold/COMMAND.toml, if it is there].
     #[arg(long, global = true, env = "LEASEHOLD_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, e.g. 127.0.0.1:6443 or [::]:6443".to_owned())
 }
 
 /// Shape of log lines.
@@ -68,7 +75,7 @@ pub struct Up {
     #[arg(long, env = "LEASEHOLD_DATA_DIR", default_value = "/var/lib/leasehold", value_name = "DIR")]
     pub data_dir: PathBuf,
     /// Address of the Kubernetes API.
-    #[arg(long, env = "LEASEHOLD_LISTEN", default_value = "127.0.0.1:6443", value_name = "ADDR:PORT")]
+    #[arg(long, env = "LEASEHOLD_LISTEN", value_parser = address, default_value = "127.0.0.1:6443", value_name = "ADDR:PORT")]
     pub listen: SocketAddr,
     /// This node.
     #[command(flatten)]
@@ -87,7 +94,7 @@ pub struct Coordinator {
     )]
     pub data_dir: PathBuf,
     /// Address of the Kubernetes API.
-    #[arg(long, env = "LEASEHOLD_LISTEN", default_value = "[::]:6443", value_name = "ADDR:PORT")]
+    #[arg(long, env = "LEASEHOLD_LISTEN", value_parser = address, default_value = "[::]:6443", value_name = "ADDR:PORT")]
     pub listen: SocketAddr,
 }
 
@@ -123,7 +130,7 @@ pub struct NodeFlags {
     #[arg(long, env = "LEASEHOLD_NODE_IP", value_name = "ADDR")]
     pub node_ip: Option<IpAddr>,
     /// Address of the node's own HTTPS endpoint (logs, exec, metrics).
-    #[arg(long, env = "LEASEHOLD_NODE_LISTEN", default_value = "[::]:10250", value_name = "ADDR:PORT")]
+    #[arg(long, env = "LEASEHOLD_NODE_LISTEN", value_parser = address, default_value = "[::]:10250", value_name = "ADDR:PORT")]
     pub node_listen: SocketAddr,
     /// Labels for the Node.
     #[arg(long, env = "LEASEHOLD_NODE_LABELS", value_delimiter = ',', value_name = "KEY=VALUE,…")]
@@ -302,5 +309,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Cli> {
     let explicit = first.get_one::<PathBuf>("config").cloned();
     let file = File::read(explicit.as_deref(), &name)?;
     let command = file.defaults_for(Cli::command(), &name)?;
-    Cli::from_arg_matches(&command.get_matches_from(args)).context("reading the command line")
+    let matches = command.try_get_matches_from(args).unwrap_or_else(|error| match file.blame(&error) {
+        Some(blame) => {
+            eprintln!("leasehold: {blame}");
+            std::process::exit(USAGE)
+        }
+        None => error.exit(),
+    });
+    Cli::from_arg_matches(&matches).context("reading the command line")
 }

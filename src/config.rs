@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use clap::error::ContextKind;
 
 /// Where a command's file stands unless `--config` names another.
 const DIRECTORY: &str = "/etc/leasehold";
@@ -33,7 +34,7 @@ impl File {
     }
 
     /// Makes the file's values the defaults of the command's flags. A key that is no flag is an error.
-    pub fn defaults_for(self, root: clap::Command, command: &str) -> anyhow::Result<clap::Command> {
+    pub fn defaults_for(&self, root: clap::Command, command: &str) -> anyhow::Result<clap::Command> {
         let Some(subcommand) = root.find_subcommand(command) else {
             return Ok(root);
         };
@@ -55,6 +56,21 @@ impl File {
             defaults.push((flag.get_id().clone(), text));
         }
         Ok(with_defaults(root, command, &defaults))
+    }
+}
+
+impl File {
+    /// Says where a wrong value stands, if it came from this file.
+    pub fn blame(&self, error: &clap::Error) -> Option<String> {
+        let context = |kind| error.get(kind).map(ToString::to_string);
+        let flag = context(ContextKind::InvalidArg)?;
+        let key = flag.trim_start_matches('-').split(' ').next()?;
+        let wrong = context(ContextKind::InvalidValue)?;
+        let written = flag_text(self.values.get(key)?).ok()?;
+        written.split(',').any(|part| part == wrong).then(|| {
+            let why = std::error::Error::source(error).map(|why| format!(": {why}")).unwrap_or_default();
+            format!("configuration file {}: {key}: invalid value {wrong:?}{why}", self.path.display())
+        })
     }
 }
 
@@ -126,6 +142,19 @@ mod tests {
         let labels: Vec<&String> =
             matches.subcommand_matches("up").expect("up").get_many("node_labels").expect("set").collect();
         assert_eq!(labels, ["rack=a", "zone=b"]);
+    }
+
+    #[test]
+    fn a_wrong_value_of_the_file_is_blamed_on_it_and_one_of_a_flag_is_not() {
+        let number = Arg::new("max_pods").long("max-pods").value_parser(clap::value_parser!(u32));
+        let file = file("max-pods = \"many\"");
+        let root = Command::new("leasehold").subcommand(Command::new("up").arg(number));
+        let command = file.defaults_for(root, "up").expect("a known key");
+        let blame =
+            |args: &[&str]| file.blame(&command.clone().try_get_matches_from(args).expect_err("no number"));
+        let text = blame(&["leasehold", "up"]).expect("the file's");
+        assert!(text.contains("up.toml: max-pods") && text.contains("many"), "{text}");
+        assert_eq!(blame(&["leasehold", "up", "--max-pods", "few"]), None);
     }
 
     #[test]

@@ -12,10 +12,22 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("leasehold: {error:#}");
+            eprintln!("leasehold: {}", told_once(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and what lies under it. Many errors say themselves what their cause says; nothing is said twice.
+fn told_once(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |told, cause| {
+        let cause = cause.to_string();
+        match (told.is_empty(), told.contains(cause.trim_end())) {
+            (true, _) => cause,
+            (false, true) => told,
+            (false, false) => format!("{}: {cause}", told.trim_end()),
+        }
+    })
 }
 
 fn run() -> anyhow::Result<()> {

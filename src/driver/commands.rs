@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::cli::{Agent, Command, Coordinator as CoordinatorFlags, Up};
 use crate::client::Connection;
@@ -33,17 +33,32 @@ async fn coordinate(flags: CoordinatorFlags) -> anyhow::Result<()> {
     service::ready(&format!(
         "leasehold coordinator is ready on {}: export KUBECONFIG={}",
         running.local_addr,
-        kubeconfig.display()
+        shown(&kubeconfig)
     ));
     service::stopped().await?;
     running.stop().await;
     Ok(())
 }
 
+/// Containers, mounts and network namespaces are root's.
+pub(super) fn need_root() -> anyhow::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("a node's agent needs root: it makes containers, mounts and network namespaces");
+    }
+    Ok(())
+}
+
 async fn agent(flags: Agent) -> anyhow::Result<()> {
+    need_root()?;
     let config = AgentConfig::new(&flags.node, &flags.data_dir)?;
     let kept = flags.data_dir.join("kubeconfig");
     let kubeconfig = if !flags.kubeconfig.exists() && kept.exists() { kept } else { flags.kubeconfig };
+    if !kubeconfig.exists() {
+        bail!(
+            "there is no kubeconfig {}: name one with --kubeconfig (the coordinator's is DATA-DIR/kubeconfig there)",
+            kubeconfig.display()
+        );
+    }
     let connection = Connection::from_kubeconfig(&kubeconfig).await?;
     let running = agent::start(config, connection).await?;
     if let Some(path) = &flags.steward_kubeconfig {
@@ -57,6 +72,7 @@ async fn agent(flags: Agent) -> anyhow::Result<()> {
 }
 
 async fn up(flags: Up) -> anyhow::Result<()> {
+    need_root()?;
     let (coordinator_dir, agent_dir) = (flags.data_dir.join("coordinator"), flags.data_dir.join("agent"));
     let config = AgentConfig::new(&flags.node, &agent_dir)?;
     let coordinator = start_coordinator(&coordinator_dir, flags.listen).await?;
@@ -72,13 +88,18 @@ async fn up(flags: Up) -> anyhow::Result<()> {
     let running = agent::start(config, Connection::from_kubeconfig(&node).await?).await?;
     steward::start(&Connection::from_kubeconfig(&steward).await?, running.node_name())?;
     running.registered().await;
-    service::ready(&format!("leasehold is ready: export KUBECONFIG={}", admin.display()));
+    service::ready(&format!("leasehold is ready: export KUBECONFIG={}", shown(&admin)));
     tokio::select! {
         stopped = service::stopped() => stopped?,
         failed = running.failed() => return Err(failed),
     }
     coordinator.stop().await;
     Ok(())
+}
+
+/// A path that holds in whatever directory it is typed.
+fn shown(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 async fn start_coordinator(data_dir: &Path, listen: SocketAddr) -> anyhow::Result<coordinator::Running> {

@@ -22,6 +22,7 @@ pub(super) async fn run(flags: Reset) -> anyhow::Result<()> {
     if !flags.yes {
         confirm(&flags, &runtime_dir)?;
     }
+    super::commands::need_root()?;
     let _lock = Lock::take(&runtime_dir)?;
     let agent_dir = agent_dir(&flags.data_dir);
     let mut failures = Vec::new();
@@ -159,10 +160,16 @@ fn remove_logs(log_dir: &Path, uids: &BTreeSet<String>, failures: &mut Vec<Strin
     }
 }
 
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
+}
+
 fn remove(path: &Path, failures: &mut Vec<String>) {
     match std::fs::remove_dir_all(path) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        // A disk of its own is emptied and stays mounted.
+        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy && is_empty(path) => {}
         Err(error) => failures.push(format!("{}: {error}", path.display())),
     }
 }

@@ -1,8 +1,18 @@
 //! A long-running command as a service: ready, watched, stopped by a signal.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// This process has been told to stop.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process has been told to stop: what breaks from then on is nobody's concern.
+pub(super) fn is_stopping() -> bool {
+    STOPPING.load(Ordering::Relaxed)
+}
 
 /// Tells systemd (if it started this process) that the service is ready, and from then on that it lives.
 pub(super) fn ready(line: &str) {
@@ -29,6 +39,7 @@ pub(super) async fn stopped() -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    STOPPING.store(true, Ordering::Relaxed);
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     tracing::info!("stopping; containers go on");
     Ok(())

@@ -16,7 +16,10 @@ impl NodeLoop {
         match event {
             RuntimeEvent::Connected => self.list_containers(),
             RuntimeEvent::Disconnected { why } => {
-                tracing::warn!(why, "containerd is gone; its containers are believed to run on");
+                tracing::warn!(
+                    why,
+                    "containerd cannot be reached; what runs goes on, and nothing new starts"
+                );
                 self.runtime_up = false;
                 self.unclaimed.clear();
                 self.hands.registrar.describe(|description| description.runtime = Err(why));

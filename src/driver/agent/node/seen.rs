@@ -12,6 +12,7 @@ use crate::agent::pod;
 use crate::api::hash::Stored;
 use crate::driver::agent::disk::Durability;
 use crate::driver::agent::hosted::{Remote, as_hosted, runtime_uid};
+use crate::driver::service;
 use crate::driver::watches::Seen;
 
 /// Where the node's own object is remembered.
@@ -28,7 +29,7 @@ impl NodeLoop {
             Seen::Deleted(_) => self.hands.registrar.again(),
             Seen::Restarted => {}
             Seen::Complete => self.coordinator_lost = false,
-            Seen::Lost(why) if !self.coordinator_lost => {
+            Seen::Lost(why) if !self.coordinator_lost && !service::is_stopping() => {
                 self.coordinator_lost = true;
                 tracing::warn!(why, "the coordinator is away; what runs goes on");
             }
