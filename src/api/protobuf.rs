@@ -4,6 +4,8 @@
 //! Only reading, and only the kinds whose messages stand below; field numbers are those of upstream's wire format.
 //! A field that is not known here is refused, so that nothing is lost. Answers are JSON, which all such clients accept.
 
+mod access;
+
 use prost::encoding::{WireType, decode_key, decode_varint};
 use serde_json::{Map, Value};
 
@@ -163,6 +165,9 @@ fn message(api_version: &str, kind: &str) -> Option<&'static [Field]> {
         ("v1" | "meta.k8s.io/v1", "DeleteOptions") => DELETE_OPTIONS,
         ("coordination.k8s.io/v1", "Lease") => &[METADATA, (2, "spec", LEASE_SPEC)],
         ("policy/v1", "Eviction") => &[METADATA, (2, "deleteOptions", Struct(DELETE_OPTIONS))],
+        ("authentication.k8s.io/v1" | "authorization.k8s.io/v1" | "rbac.authorization.k8s.io/v1", _) => {
+            return access::message(kind);
+        }
         _ => return None,
     })
 }

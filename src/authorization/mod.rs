@@ -6,6 +6,7 @@
 
 pub mod rbac;
 pub mod rule;
+pub mod shipped;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

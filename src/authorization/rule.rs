@@ -169,13 +169,19 @@ pub fn quoted(list: &[String]) -> String {
 
 /// What is in `granted` and not in `held`, one line for each, in upstream's form; none where all is held.
 pub fn missing(held: &[Rule], granted: &[Rule]) -> Vec<String> {
+    let lines: BTreeSet<String> = not_held(held, granted).iter().map(Rule::text).collect();
+    lines.into_iter().collect()
+}
+
+/// What is in `granted` and not in `held`, as rules that each are about one thing.
+pub fn not_held(held: &[Rule], granted: &[Rule]) -> Vec<Rule> {
     let small = granted.iter().flat_map(Rule::broken_down);
     let missing = small.filter(|small| !held.iter().any(|own| own.covers(small)));
-    let mut lines = BTreeSet::new();
+    let mut rules = Vec::new();
     let mut simple: BTreeMap<(Vec<String>, Vec<String>), Rule> = BTreeMap::new();
     for rule in missing {
         if !rule.names.is_empty() || !rule.paths.is_empty() {
-            lines.insert(rule.text());
+            rules.push(rule);
             continue;
         }
         simple
@@ -183,8 +189,8 @@ pub fn missing(held: &[Rule], granted: &[Rule]) -> Vec<String> {
             .and_modify(|joined| joined.verbs.extend(rule.verbs.iter().cloned()))
             .or_insert(rule);
     }
-    lines.extend(simple.values().map(Rule::text));
-    lines.into_iter().collect()
+    rules.extend(simple.into_values());
+    rules
 }
 
 #[cfg(test)]

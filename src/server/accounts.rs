@@ -81,6 +81,15 @@ impl Accounts {
         Ok(Issued { token: self.signer.sign(&claims)?, until: WallTime(until).seconds() })
     }
 
+    /// `/.well-known/openid-configuration`
+    pub fn issuer(&self, address: &str) -> Value {
+        json!({
+            "issuer": ISSUER, "jwks_uri": format!("https://{address}/openid/v1/jwks"),
+            "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        })
+    }
+
     /// The object that a claim names, if it is the same one and has not come to its end.
     fn living(&self, kind: &str, namespace: &str, claim: &Value) -> Result<Arc<Object>, Dead> {
         let text = |field: &str| claim[field].as_str().unwrap_or_default();

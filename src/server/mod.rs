@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod api;
 pub mod authentication;
 pub mod commands;
+pub mod escalation;
 pub mod kubeconfig;
 pub mod listen;
 pub mod node;

@@ -12,5 +12,7 @@ mod machine;
 mod nodes;
 mod objects;
 mod refusals;
+mod rights;
 mod server;
+mod tokens;
 mod watches;

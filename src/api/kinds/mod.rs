@@ -8,6 +8,7 @@ mod extension;
 mod network;
 mod policy;
 mod rbac;
+mod review;
 mod storage;
 
 use schemars::{Schema, SchemaGenerator};
@@ -136,6 +137,11 @@ impl Kind {
         self.kind.to_lowercase()
     }
 
+    /// Whether it is only asked: nothing of it is kept.
+    pub fn is_review(&self) -> bool {
+        review::REVIEWS.iter().any(|row| (row.group, row.kind) == (self.group, self.kind))
+    }
+
     /// The group of the row that stores its objects.
     pub fn stored_group(&self) -> &'static str {
         self.form.map_or(self.group, |form| form.stored_group)
@@ -154,7 +160,7 @@ impl Kind {
 
 /// The row of a resource as paths name it, e.g. `("apps", "v1", "daemonsets")`.
 pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|row| row.group == group && row.version == version && row.plural == plural)
+    served().find(|row| row.group == group && row.version == version && row.plural == plural)
 }
 
 /// The row of a kind as objects name it, e.g. `("apps", "v1", "DaemonSet")`.
@@ -164,7 +170,12 @@ pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> 
 
 pub use crate::api::model::decode_check;
 
-/// Every kind the endpoint serves.
+/// Every kind that has a path: those that are kept, and those that are only asked.
+pub fn served() -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter().chain(&review::REVIEWS)
+}
+
+/// Every kind the endpoint keeps objects of.
 pub static KINDS: &[Kind] = &ALL;
 
 const FILES: [&[Kind]; 8] = [

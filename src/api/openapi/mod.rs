@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::api::kinds::{KINDS, Kind};
+use crate::api::kinds::{Kind, served};
 pub use crate::api::model::{duplicate_fields, unknown_fields};
 
 /// The newest Kubernetes API whose types are served.
@@ -45,7 +45,7 @@ pub fn hash(path: &str) -> Option<&'static str> {
 
 /// The body of `/openapi/v3/PATH`, about 300 kB of JSON; none for a path that nobody serves.
 pub fn document(path: &str) -> Option<Vec<u8>> {
-    let kinds: Vec<&'static Kind> = KINDS.iter().filter(|kind| group_version(kind) == path).collect();
+    let kinds: Vec<&'static Kind> = served().filter(|kind| group_version(kind) == path).collect();
     if kinds.is_empty() {
         return None;
     }
@@ -59,7 +59,7 @@ pub fn document(path: &str) -> Option<Vec<u8>> {
 }
 
 fn group_versions() -> Vec<String> {
-    let mut paths: Vec<String> = KINDS.iter().map(group_version).collect();
+    let mut paths: Vec<String> = served().map(group_version).collect();
     paths.sort();
     paths.dedup();
     paths

@@ -44,6 +44,9 @@ pub(super) fn paths(kinds: &[&Kind]) -> Map<String, Value> {
 fn routes(kind: &Kind) -> Vec<(String, Value)> {
     let base = format!("/{}", group_version(kind));
     let home = if kind.namespaced { format!("{base}/namespaces/{{namespace}}") } else { base.clone() };
+    if kind.is_review() {
+        return vec![(format!("{home}/{}", kind.plural), asked(kind))];
+    }
     let item = format!("{home}/{}/{{name}}", kind.plural);
     let mut routes =
         vec![(format!("{home}/{}", kind.plural), collection(kind)), (item.clone(), object(kind, ""))];
@@ -95,6 +98,17 @@ fn collection(kind: &Kind) -> Value {
             kind, "deleteCollection", &scope, "deletecollection",
             &[parameters(&LISTING), parameters(&DELETING)].concat(),
             Some(body("*/*", &meta("DeleteOptions"))), &meta("Status"),
+        ),
+    })
+}
+
+/// A kind that is only asked.
+fn asked(kind: &Kind) -> Value {
+    let answer = reference(&schema_name(kind));
+    json!({
+        "parameters": path_parameters(kind, false),
+        "post": operation(
+            kind, "create", &scope(kind), "post", &writing(), Some(body("*/*", &answer)), &answer,
         ),
     })
 }

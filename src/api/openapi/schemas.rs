@@ -40,7 +40,9 @@ pub(super) fn schemas(kinds: &[&Kind]) -> Map<String, Value> {
     for kind in kinds {
         let name = schema_name(kind);
         schemas[&name]["x-kubernetes-group-version-kind"] = vec![group_version_kind(kind, kind.kind)].into();
-        schemas.insert(format!("{name}List"), list_schema(kind));
+        if !kind.is_review() {
+            schemas.insert(format!("{name}List"), list_schema(kind));
+        }
     }
     schemas.insert(
         format!("{META}.Patch"),

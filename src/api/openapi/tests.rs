@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::kinds::KINDS;
 use crate::api::merge_keys;
 
 fn read(path: &str) -> Value {

@@ -2,6 +2,7 @@
 
 mod first;
 mod names;
+mod roles;
 mod writer;
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,7 @@ use crate::coordinator::state::{Key, Object, State};
 use crate::coordinator::{Entropy as _, Expiry};
 use crate::driver::clock;
 use crate::driver::entropy::SystemEntropy;
+use crate::server::accounts::Accounts;
 use crate::server::api::access::Access;
 use crate::server::api::metrics::Metrics;
 use crate::server::api::nodes::Nodes;
@@ -33,6 +35,7 @@ use crate::server::tls::{
     ADMIN_NAME, Authority, Identity, MASTERS, PROXY_NAME, Peer, Purpose, TlsError, Verifier, Wanted,
     server_config,
 };
+use crate::server::tokens::Signer;
 use crate::server::view::View;
 use crate::store::embedded::Embedded;
 use crate::store::{Entry, Loaded, OpenError, Store};
@@ -131,7 +134,7 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
     let local_addr = listener.local_addr().map_err(unbound)?;
     let names = names::of_server(local_addr.ip(), &config.extra_names);
     let opened = tokio::task::spawn_blocking(move || open(&config.data_dir, names)).await;
-    let Opened { mut writer, commands, cluster_uid, pki, access } =
+    let Opened { mut writer, commands, cluster_uid, pki, access, accounts } =
         opened.map_err(|e| StartError::First(e.to_string()))??;
     let stop = CancellationToken::new();
     let nodes = Nodes::new(&pki.proxy, pki.authority.ca_pem(), stop.clone())?;
@@ -146,6 +149,7 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
         stop: stop.clone(),
         places: Places::default(),
         access,
+        accounts,
     });
     let verifier = Verifier::new(pki.authority.ca_pem())?;
     let tls = Arc::new(server_config(&pki.server, &verifier, &["h2", "http/1.1"])?);
@@ -175,6 +179,7 @@ struct Opened {
     cluster_uid: String,
     pki: Pki,
     access: Access,
+    accounts: Arc<Accounts>,
 }
 
 struct Pki {
@@ -194,11 +199,19 @@ fn open(directory: &Path, names: Vec<String>) -> Result<Opened, StartError> {
     let (mut view, store_works) = (View::new(state), Arc::new(AtomicBool::new(true)));
     let rbac = Arc::new(Rbac::default());
     view.follow(rbac.clone());
-    let access = Access::new(rbac);
+    let mut access = Access::new(rbac);
     let view = Arc::new(view);
+    let accounts = Arc::new(Accounts {
+        signer: Signer::load_or_create(&directory.join("pki/sa.key"))?,
+        view: view.clone(),
+        wall: clock::wall,
+        token_id: || SystemEntropy.uid(),
+    });
+    access.authenticators.tokens.push(accounts.clone());
     let mut writer = Writer { view, store: Box::new(store), queue, expiry, expire_from: now, store_works };
     first::write(&mut writer, &cluster_uid).map_err(StartError::First)?;
-    Ok(Opened { writer, commands, cluster_uid, pki, access })
+    roles::write(&mut writer).map_err(StartError::First)?;
+    Ok(Opened { writer, commands, cluster_uid, pki, access, accounts })
 }
 
 fn load(store: &mut dyn Store, directory: &Path) -> Result<(State, Loaded), OpenError> {

@@ -1,15 +1,22 @@
 //! Who may do what at the endpoint: who asks, as whom, and whether they may.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use http::header::HeaderMap;
 
+use super::impersonation;
+use super::query::Query;
 use super::route::{Route, Target};
+use crate::api::selectors::FieldSelector;
 use crate::api::status::Status;
 use crate::authorization::{
-    ANONYMOUS, Attributes, Authorizer, Chain, Decision, Masters, Resource, Subject, User,
+    ANONYMOUS, Attributes, Authorizer, Chain, Decision, MASTERS, Masters, Resource, Subject, User,
 };
+use crate::coordinator::state::Draft;
+use crate::coordinator::{Guard, Intended};
 use crate::server::authentication::{Authenticators, unauthorized};
+use crate::server::escalation::Escalation;
 use crate::server::rbac::Rbac;
 use crate::server::tls::{NODES, Peer, STEWARDS};
 
@@ -22,20 +29,80 @@ pub struct Access {
     pub authorizers: Chain,
     /// The roles and bindings; one of the authorizers.
     pub rbac: Arc<Rbac>,
+    /// Who looks at what is written, once its content is known.
+    pub write_rules: Vec<Arc<dyn WriteRule>>,
+}
+
+/// Says whether somebody may write what they are about to write; that they may write such objects is settled by then.
+pub trait WriteRule: Debug + Send + Sync {
+    /// Lets it pass, or refuses it.
+    fn check(&self, user: &User, write: &Intended<'_>, draft: &Draft<'_>) -> Result<(), Status>;
+}
+
+/// All rules, for one who writes.
+#[derive(Debug)]
+struct Watchful {
+    user: User,
+    rules: Vec<Arc<dyn WriteRule>>,
+}
+
+impl Guard for Watchful {
+    fn check(&self, write: &Intended<'_>, draft: &Draft<'_>) -> Result<(), Status> {
+        self.rules.iter().try_for_each(|rule| rule.check(&self.user, write, draft))
+    }
 }
 
 impl Access {
     /// Certificates, and the roles that the store holds.
     pub fn new(rbac: Arc<Rbac>) -> Self {
         let authorizers = Chain(vec![Arc::new(Masters), Arc::new(Machines), rbac.clone()]);
-        Self { authenticators: Authenticators::default(), authorizers, rbac }
+        let escalation = Escalation { authorizers: authorizers.clone(), rbac: rbac.clone() };
+        Self {
+            authenticators: Authenticators::default(),
+            authorizers,
+            rbac,
+            write_rules: vec![Arc::new(escalation)],
+        }
     }
 
-    /// Who asks for this. Whoever has not shown who they are may see health and version, and nothing else.
+    /// Who looks at what this user writes.
+    pub fn guard(&self, user: &User) -> Option<Arc<dyn Guard>> {
+        if user.is_in(MASTERS) {
+            return None;
+        }
+        Some(Arc::new(Watchful { user: user.clone(), rules: self.write_rules.clone() }))
+    }
+
+    /// Who asks for this, or whom they ask for. Whoever has not shown who they are may see health and version, and
+    /// nothing else.
     pub fn user(&self, route: &Route, peer: Option<&Peer>, headers: &HeaderMap) -> Result<User, Status> {
         let user = self.authenticators.user(peer, headers)?;
         let is_public = matches!(route, Route::Health { .. } | Route::Version);
-        if user.name == ANONYMOUS && !is_public { Err(unauthorized()) } else { Ok(user) }
+        if user.name == ANONYMOUS && !is_public {
+            return Err(unauthorized());
+        }
+        impersonation::become_another(&self.authorizers, user, headers)
+    }
+
+    /// Lets a request for objects pass, or refuses it with 403.
+    pub fn allow(&self, user: &User, verb: &str, target: &Target, query: &Query) -> Result<(), Status> {
+        let named = selected_name(verb, query);
+        self.authorizers.allow(&attributes(user, verb, target, named.as_deref()))?;
+        // Whoever runs a program in a Pod does more than read it, whichever method opens the tunnel.
+        let opens_tunnel = matches!(target.subresource.as_deref(), Some("exec" | "attach" | "portforward"));
+        if verb == "get" && target.kind.kind == "Pod" && opens_tunnel {
+            self.authorizers.allow(&attributes(user, "create", target, None))?;
+        }
+        Ok(())
+    }
+
+    /// Lets a request for a document pass, or refuses it with 403. Health and version are for everybody.
+    pub fn allow_path(&self, user: &User, method: &str, route: &Route, path: &str) -> Result<(), Status> {
+        if matches!(route, Route::Health { .. } | Route::Version) {
+            return Ok(());
+        }
+        let verb = method.to_lowercase();
+        self.authorizers.allow(&Attributes { user, verb: &verb, subject: Subject::Path(path) })
     }
 }
 
@@ -50,8 +117,17 @@ impl Authorizer for Machines {
     }
 }
 
+/// A list or watch of the one object of a name is about that object.
+fn selected_name(verb: &str, query: &Query) -> Option<String> {
+    if !matches!(verb, "list" | "watch" | "deletecollection") {
+        return None;
+    }
+    let selector = FieldSelector::parse(query.get("fieldSelector")?).ok()?;
+    selector.exact("metadata.name").map(str::to_owned)
+}
+
 /// What a request for objects asks.
-pub fn attributes<'a>(
+fn attributes<'a>(
     user: &'a User,
     verb: &'a str,
     target: &'a Target,

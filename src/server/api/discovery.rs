@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::negotiate::{Alternative, alternatives};
 use super::reply::Reply;
-use crate::api::kinds::{KINDS, Kind};
+use crate::api::kinds::{Kind, served};
 
 /// Parts of an object that have paths of their own: kind, subresource, verbs, and group, version and kind of what
 /// goes over the wire (the kind's own where none).
@@ -16,6 +16,10 @@ struct Part {
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
+
+fn verbs(kind: &Kind) -> &'static [&'static str] {
+    if kind.is_review() { &["create"] } else { &VERBS }
+}
 
 fn parts(kind: &Kind) -> Vec<Part> {
     let mut found = Vec::new();
@@ -29,6 +33,10 @@ fn parts(kind: &Kind) -> Vec<Part> {
             found.push(Part { name: "exec", kind: exec, verbs: &["create", "get"] });
             found.push(Part { name: "binding", kind: Some(("", "v1", "Binding")), verbs: &["create"] });
         }
+        ("", "ServiceAccount") => {
+            let request = Some(("authentication.k8s.io", "v1", "TokenRequest"));
+            found.push(Part { name: "token", kind: request, verbs: &["create"] });
+        }
         ("", "Namespace") => found.push(Part { name: "finalize", kind: None, verbs: &["update"] }),
         _ => {}
     }
@@ -38,7 +46,7 @@ fn parts(kind: &Kind) -> Vec<Part> {
 /// Groups and their versions in the order of the table.
 fn group_versions() -> Vec<(&'static str, &'static str)> {
     let mut found = Vec::new();
-    for kind in KINDS {
+    for kind in served() {
         if !found.contains(&(kind.group, kind.version)) {
             found.push((kind.group, kind.version));
         }
@@ -47,7 +55,7 @@ fn group_versions() -> Vec<(&'static str, &'static str)> {
 }
 
 fn of(group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
-    KINDS.iter().filter(move |kind| kind.group == group && kind.version == version)
+    served().filter(move |kind| kind.group == group && kind.version == version)
 }
 
 /// `/api/v1`, `/apis/GROUP/VERSION`
@@ -57,7 +65,7 @@ pub fn resources(group: &str, version: &str) -> Value {
     for kind in of(group, version) {
         let mut resource = json!({
             "name": kind.plural, "singularName": kind.singular(), "namespaced": kind.namespaced, "kind": kind.kind,
-            "verbs": VERBS,
+            "verbs": verbs(kind),
         });
         if !kind.short_names.is_empty() {
             resource["shortNames"] = kind.short_names.into();
@@ -186,7 +194,7 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
     let mut resource = json!({
         "resource": kind.plural, "responseKind": own,
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": kind.singular(), "verbs": VERBS,
+        "singularResource": kind.singular(), "verbs": verbs(kind),
     });
     for (field, list) in [("shortNames", kind.short_names), ("categories", kind.categories)] {
         if !list.is_empty() {
@@ -225,6 +233,18 @@ pub fn paths() -> Value {
             paths.extend([format!("/apis/{group}"), format!("/apis/{group}/{version}")]);
         }
     }
-    paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        [
+            "/.well-known/openid-configuration",
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned),
+    );
     json!({ "paths": paths })
 }

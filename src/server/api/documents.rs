@@ -26,6 +26,11 @@ impl Endpoint {
             Route::Health { endpoint, check } => {
                 self.health(endpoint, check.as_deref(), query.all("verbose").next().is_some())
             }
+            Route::TokenKeys => Ok(Reply {
+                media_type: "application/jwk-set+json",
+                ..Reply::json(200, self.accounts.signer.key_set().to_string())
+            }),
+            Route::TokenIssuer => json(self.accounts.issuer(&self.address)),
             Route::Metrics => Ok(Reply::text(200, self.metrics.text(&self.view))),
             Route::CoreVersions => Ok(discovery::core_versions(accept, &self.address)),
             Route::Groups => Ok(discovery::groups(accept)),

@@ -6,6 +6,7 @@ pub mod access;
 pub mod body;
 pub mod discovery;
 mod documents;
+mod impersonation;
 pub mod list;
 pub mod metrics;
 pub mod negotiate;
@@ -13,8 +14,10 @@ pub mod nodes;
 pub mod objects;
 pub mod query;
 pub mod reply;
+mod reviews;
 pub mod route;
 pub mod shape;
+mod token_request;
 pub mod watch;
 
 use std::sync::Arc;
@@ -37,6 +40,7 @@ use route::{Route, Target};
 use crate::api::status::Status;
 use crate::authorization::User;
 use crate::coordinator::Subresource;
+use crate::server::accounts::Accounts;
 use crate::server::commands::{Commands, too_many_requests};
 use crate::server::tls::Peer;
 use crate::server::view::View;
@@ -70,6 +74,8 @@ pub struct Endpoint {
     pub places: Places,
     /// Who is let in, and what they may do.
     pub access: Access,
+    /// The tokens of ServiceAccounts.
+    pub accounts: Arc<Accounts>,
 }
 
 /// Bounds on what goes on at once.
@@ -103,6 +109,8 @@ pub struct Call<'a> {
     pub content_type: Option<&'a str>,
     /// The body asks for a dry run.
     pub dry_run: bool,
+    /// Who asks.
+    pub user: &'a User,
 }
 
 impl Endpoint {
@@ -127,6 +135,7 @@ impl Endpoint {
         if let Route::Objects(target) = route {
             self.objects(&user, target, request).await
         } else if reads {
+            self.access.allow_path(&user, request.method().as_str(), &route, request.uri().path())?;
             self.document(&route, &request)
         } else {
             Err(method_not_allowed())
@@ -141,7 +150,7 @@ impl Endpoint {
     ) -> Result<Reply, Status> {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let verb = verb(request.method(), &target, &query).ok_or_else(method_not_allowed)?;
-        self.access.authorizers.allow(&access::attributes(user, verb, &target, None))?;
+        self.access.allow(user, verb, &target, &query)?;
         let part = target.subresource.clone();
         match (target.kind.kind, part.as_deref(), verb) {
             ("Pod", Some("log"), "get") => {
@@ -166,12 +175,17 @@ impl Endpoint {
             accept: header(&parts.headers, &ACCEPT),
             content_type: header(&parts.headers, &CONTENT_TYPE),
             dry_run: false,
+            user,
         };
         if verb == "watch" {
             return self.watch(&call);
         }
         let _place = self.places.in_flight.try_acquire().map_err(|_| too_many_requests())?;
         match (verb, part.as_deref()) {
+            ("create", None) if call.target.kind.is_review() => call.review(&body::read(incoming).await?),
+            ("create", Some("token")) if call.target.kind.kind == "ServiceAccount" => {
+                call.request_token(&body::read(incoming).await?)
+            }
             ("get", None | Some("status")) => call.get(),
             ("list", None) => call.list(),
             ("create", None) => call.create(body::read(incoming).await?).await,
@@ -215,6 +229,9 @@ pub fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> 
 fn verb(method: &Method, target: &Target, query: &Query) -> Option<&'static str> {
     let is_named = target.name.is_some();
     let watches = target.watch || query.flag("watch");
+    if target.kind.is_review() && *method != Method::POST {
+        return None;
+    }
     let confined = target.namespace.is_some() || !target.kind.namespaced;
     match *method {
         Method::GET | Method::HEAD if target.subresource.is_none() && watches => Some("watch"),

@@ -72,7 +72,7 @@ impl Call<'_> {
     }
 
     /// The body as a tree, and what to warn of in it.
-    fn decode(&self, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
+    pub(super) fn decode(&self, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
         let encoding = negotiate::sent(self.content_type)?;
         let value = body::tree(body, encoding, self.target.kind.kind)?;
         let mut odd = if encoding == Sent::Json { model::duplicate_fields(body) } else { Vec::new() };
@@ -118,6 +118,7 @@ impl Call<'_> {
             let action = Action::Delete { name: object.key.name.to_string(), options: options.clone() };
             let mut command = Command::new(self.target.kind, object.key.namespace.to_string(), action);
             command.dry_run = dry_run;
+            command.guard = self.endpoint.access.guard(self.user);
             async move {
                 let answer = self.endpoint.commands.submit(command).await;
                 match answer {
@@ -146,6 +147,7 @@ impl Call<'_> {
         let wish = negotiate::wish(self.accept, true)?;
         let mut command = Command::new(self.target.kind, self.target.namespace_text(), action);
         command.dry_run = self.dry_run || self.query.dry_run()?;
+        command.guard = self.endpoint.access.guard(self.user);
         command.field_validation = body::field_validation(&self.query)?;
         let Done { outcome, body, warnings: more } = self.endpoint.commands.submit(command).await?;
         warnings.extend(more);

@@ -1,7 +1,7 @@
 //! From a path to what it names.
 
 use super::query::decode;
-use crate::api::kinds::{self, KINDS, Kind};
+use crate::api::kinds::{self, Kind};
 
 /// What a path names.
 #[derive(Debug)]
@@ -17,6 +17,10 @@ pub enum Route {
         /// The check asked for, if one.
         check: Option<String>,
     },
+    /// `/openid/v1/jwks`: by which keys tokens are known.
+    TokenKeys,
+    /// `/.well-known/openid-configuration`: who issues them.
+    TokenIssuer,
     /// `/metrics`
     Metrics,
     /// `/api`
@@ -75,6 +79,8 @@ impl Route {
         match words[..] {
             [] => Self::Paths,
             ["version"] => Self::Version,
+            ["openid", "v1", "jwks"] => Self::TokenKeys,
+            [".well-known", "openid-configuration"] => Self::TokenIssuer,
             ["metrics"] => Self::Metrics,
             [endpoint @ ("healthz" | "livez" | "readyz")] => {
                 Self::Health { endpoint: endpoint.into(), check: None }
@@ -98,7 +104,7 @@ impl Route {
 
 /// Whether any kind is served in this group (and version).
 pub fn is_served(group: &str, version: Option<&str>) -> bool {
-    KINDS.iter().any(|kind| kind.group == group && version.is_none_or(|version| kind.version == version))
+    kinds::served().any(|kind| kind.group == group && version.is_none_or(|version| kind.version == version))
 }
 
 fn target(group: &str, version: &str, words: &[&str]) -> Route {
