@@ -194,6 +194,14 @@ pub struct ContainerdFlags {
         value_name = "SOCKET"
     )]
     pub containerd_address: PathBuf,
+    /// Mirrors and authorities of registries, as containerd's: DIR/REGISTRY/hosts.toml.
+    #[arg(
+        long,
+        env = "LEASEHOLD_REGISTRY_CONFIG_DIR",
+        default_value = "/etc/containerd/certs.d",
+        value_name = "DIR"
+    )]
+    pub registry_config_dir: PathBuf,
     /// containerd namespace for everything leasehold makes.
     #[arg(long, env = "LEASEHOLD_CONTAINERD_NAMESPACE", default_value = "leasehold", value_name = "NAME")]
     pub containerd_namespace: String,

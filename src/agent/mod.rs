@@ -11,4 +11,5 @@ pub mod expansion;
 pub mod files;
 pub mod pod;
 pub mod pressure;
+pub mod pull_secrets;
 pub mod sources;

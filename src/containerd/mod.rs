@@ -34,6 +34,7 @@ pub use events::{Exited, RuntimeEvent};
 pub use exec::ExecId;
 pub use images::{
     Credentials, FindError, Image, ImageConfig, ImportError, InvalidReference, Progress, PullError,
+    repository_of,
 };
 
 /// The snapshotter all images are unpacked with.
@@ -43,6 +44,7 @@ const SNAPSHOTTER: &str = "overlayfs";
 #[derive(Clone)]
 pub struct Runtime {
     inner: Arc<Inner>,
+    registry_config: Option<Arc<Path>>,
 }
 
 struct Inner {
@@ -57,12 +59,19 @@ impl Runtime {
     pub fn new(address: &Path, namespace: &str) -> Result<Self, InvalidNamespace> {
         let connection = connection::Connection::new(address, namespace)?;
         Ok(Self {
+            registry_config: None,
             inner: Arc::new(Inner {
                 connection,
                 images: images::Memory::default(),
                 images_dir: OnceLock::new(),
             }),
         })
+    }
+
+    /// Pulls by the mirrors and authorities that `dir` names, as containerd's `certs.d`.
+    #[must_use]
+    pub fn with_registry_config(self, dir: &Path) -> Self {
+        Self { registry_config: Some(dir.into()), ..self }
     }
 
     /// containerd's version, e.g. `1.6.20`.

@@ -25,7 +25,8 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn runtime(flags: &ContainerdFlags) -> anyhow::Result<Runtime> {
-    Ok(Runtime::new(&flags.containerd_address, &flags.containerd_namespace)?)
+    let runtime = Runtime::new(&flags.containerd_address, &flags.containerd_namespace)?;
+    Ok(runtime.with_registry_config(&flags.registry_config_dir))
 }
 
 async fn import(file: &Path, containerd: &ContainerdFlags) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -30,12 +30,37 @@ impl Registry {
             eprintln!("skipped: docker-registry is not installed");
             return None;
         }
-        let dir = tempfile::Builder::new().prefix("lh-registry-").tempdir().expect("a directory").keep();
-        let config = dir.join("config.yml");
+        let dir = Self::directory();
         let storage = dir.join("storage");
+        Some(Self::serve(dir, &storage, "", ""))
+    }
+
+    /// Another registry with the same images, which wants the name `me` and the password `s3cret`.
+    pub fn with_password(&self) -> Self {
+        let dir = Self::directory();
+        let users = dir.join("htpasswd");
+        // bcrypt, as docker-registry wants it.
+        fs::write(&users, "me:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n")
+            .expect("writable");
+        let auth = format!("auth: {{ htpasswd: {{ realm: test, path: {} }} }}\n", users.display());
+        Self::serve(dir, &self.dir.join("storage"), "", &auth)
+    }
+
+    /// Another registry with the same images, over TLS. Both are PEM files.
+    pub fn with_tls(&self, certificate: &Path, key: &Path) -> Self {
+        let tls = format!(", tls: {{ certificate: {}, key: {} }}", certificate.display(), key.display());
+        Self::serve(Self::directory(), &self.dir.join("storage"), &tls, "")
+    }
+
+    fn directory() -> PathBuf {
+        tempfile::Builder::new().prefix("lh-registry-").tempdir().expect("a directory").keep()
+    }
+
+    fn serve(dir: PathBuf, storage: &Path, http: &str, auth: &str) -> Self {
+        let config = dir.join("config.yml");
         let text = format!(
             "version: 0.1\nlog: {{ level: info }}\nstorage: {{ filesystem: {{ rootdirectory: {} }}, delete: {{ enabled: true }} }}\n\
-             http: {{ addr: '127.0.0.1:0' }}\n",
+             http: {{ addr: '127.0.0.1:0', secret: test{http} }}\n{auth}",
             storage.display()
         );
         fs::write(&config, text).expect("writable");
@@ -59,7 +84,7 @@ impl Registry {
             }
         });
         let address = address.recv_timeout(START_TIMEOUT).expect("the registry says where it listens");
-        Some(Self { dir, address, keeper, keeper_input })
+        Self { dir, address, keeper, keeper_input }
     }
 
     /// `127.0.0.1:<port>`

@@ -20,6 +20,8 @@ pub struct Up {
     pub dir: PathBuf,
     /// Extra flags of the agent.
     flags: Vec<String>,
+    /// Extra environment.
+    env: Vec<(String, String)>,
     listen: u16,
     node_listen: u16,
     process: Option<Child>,
@@ -47,6 +49,11 @@ impl Up {
     /// Starts containerd, imports busybox and starts `leasehold up` with extra flags. None (with the reason printed)
     /// where this machine cannot.
     pub fn start(flags: &[&str]) -> Option<Self> {
+        Self::start_in(flags, &[])
+    }
+
+    /// The same with extra environment.
+    pub fn start_in(flags: &[&str], env: &[(&str, &str)]) -> Option<Self> {
         let containerd = Containerd::start()?;
         if Command::new("kubectl").args(["version", "--client"]).output().is_err() {
             eprintln!("skipped: kubectl is not installed");
@@ -56,6 +63,7 @@ impl Up {
         let mut up = Self {
             dir,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             listen: free_port(),
             node_listen: free_port(),
             process: None,
@@ -141,6 +149,7 @@ impl Up {
     fn ready(&self, mut command: Command) -> Child {
         let log = fs::File::options().create(true).append(true).open(self.dir.join("leasehold.log"));
         let mut child = command
+            .envs(self.env.clone())
             .env(
                 "LEASEHOLD_LOG",
                 "debug,h2=info,hyper=info,rustls=info,tower=info,hyper_util=info,reqwest=info,kube=info",

@@ -14,6 +14,7 @@ use super::{Runtime, RuntimeError};
 mod accounts;
 mod archive;
 mod content;
+mod hosts;
 mod import;
 mod install;
 mod layout;
@@ -26,7 +27,7 @@ pub(super) use unpack::UNPACK_PREFIX;
 pub use import::ImportError;
 pub use layout::ImageConfig;
 pub use pull::{Credentials, PullError};
-pub use reference::InvalidReference;
+pub use reference::{InvalidReference, repository_of};
 
 use layout::{ConfigFile, Document, Manifest, Platform, chain_ids, choose};
 

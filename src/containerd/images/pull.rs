@@ -9,12 +9,15 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use oci_client::client::{BlobResponse, ClientConfig, ClientProtocol, LayerDescriptor};
+use oci_client::client::{
+    BlobResponse, Certificate, CertificateEncoding, ClientConfig, ClientProtocol, LayerDescriptor,
+};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use tokio::sync::OnceCell;
 
+use super::hosts::{self, Host};
 use super::install::{InstallError, Plan, Source};
 use super::layout::{DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, Document, OCI_INDEX, OCI_MANIFEST};
 use super::{Image, InvalidReference, Progress, reference};
@@ -140,7 +143,29 @@ impl Runtime {
         credentials: Option<&Credentials>,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Image, PullError> {
-        let source = Registry::new(reference.clone(), credentials)?;
+        let config = self.registry_config.as_deref();
+        let hosts = hosts::hosts(config, reference.registry())
+            .map_err(|error| PullError::Unusable { image: reference.whole(), why: error.to_string() })?;
+        let (registry, mirrors) = hosts.split_last().expect("the registry itself is the last");
+        for mirror in mirrors.iter().filter(|mirror| mirror.serves(reference.digest().is_some())) {
+            match self.pull_from(mirror, reference, credentials, progress).await {
+                Err(error) if !matches!(error, PullError::Runtime(_)) => {
+                    tracing::warn!(%error, mirror = mirror.address, "a mirror could not serve an image");
+                }
+                answer => return answer,
+            }
+        }
+        self.pull_from(registry, reference, credentials, progress).await
+    }
+
+    async fn pull_from(
+        &self,
+        host: &Host,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<Image, PullError> {
+        let source = Registry::new(host, reference, credentials)?;
         let (root, root_bytes) = source.resolve().await?;
         let by_digest = reference::by_digest(reference, &root.digest);
         let mut names = vec![reference.whole(), by_digest];
@@ -155,32 +180,36 @@ impl Runtime {
 /// One image in its registry.
 struct Registry {
     client: Client,
+    /// As it is asked for.
     reference: Reference,
+    /// As people write it.
+    image: String,
     auth: RegistryAuth,
 }
 
 impl Registry {
-    fn new(reference: Reference, credentials: Option<&Credentials>) -> Result<Self, PullError> {
+    fn new(host: &Host, image: &Reference, credentials: Option<&Credentials>) -> Result<Self, PullError> {
         // The second to install one is told so; all of ours are the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let auth = match credentials {
+        // Credentials are the registry's; a mirror is shown none.
+        let auth = match credentials.filter(|_| host.is_registry) {
             None => RegistryAuth::Anonymous,
             Some(Credentials::Password { username, password }) => {
                 RegistryAuth::Basic(username.clone(), password.clone())
             }
             Some(Credentials::Token(token)) => RegistryAuth::Bearer(token.clone()),
         };
-        let client = Client::try_from(client_config(reference.resolve_registry()))
-            .map_err(|error| explain(&reference, &error))?;
-        Ok(Self { client, reference, auth })
+        let name = image.whole();
+        let client = Client::try_from(client_config(host)).map_err(|error| explain(&name, &error))?;
+        Ok(Self { client, reference: asked_for(host, image), image: name, auth })
     }
 
     /// What the reference means now: an index or a manifest.
     async fn resolve(&self) -> Result<(Descriptor, Bytes), PullError> {
         let answer = self.client.pull_manifest_raw(&self.reference, &self.auth, &ACCEPTED).await;
-        let (bytes, digest) = answer.map_err(|error| explain(&self.reference, &error))?;
-        let document = Document::parse(&bytes)
-            .map_err(|why| PullError::Unusable { image: self.reference.whole(), why })?;
+        let (bytes, digest) = answer.map_err(|error| explain(&self.image, &error))?;
+        let document =
+            Document::parse(&bytes).map_err(|why| PullError::Unusable { image: self.image.clone(), why })?;
         let media_type = match &document {
             Document::Manifest(manifest) => manifest.media_type.as_deref().unwrap_or(OCI_MANIFEST),
             Document::Index(_) => OCI_INDEX,
@@ -190,12 +219,29 @@ impl Registry {
 
     fn explain(&self, error: InstallError<OciDistributionError>) -> PullError {
         match error {
-            InstallError::Source(error) => explain(&self.reference, &error),
+            InstallError::Source(error) => explain(&self.image, &error),
             InstallError::Runtime(error) => error.into(),
             InstallError::Corrupt(why) | InstallError::Platform(why) => {
-                PullError::Unusable { image: self.reference.whole(), why }
+                PullError::Unusable { image: self.image.clone(), why }
             }
         }
+    }
+}
+
+/// The reference as it is put to a host: a mirror is told by `?ns=` whose image it is to serve.
+fn asked_for(host: &Host, image: &Reference) -> Reference {
+    if host.prefix.is_empty() {
+        let mut reference = image.clone();
+        // Docker's own registry has an address other than its name, which the client knows.
+        if host.address != image.registry() {
+            reference.set_mirror_registry(host.address.clone());
+        }
+        return reference;
+    }
+    let (address, repository) = (host.address.clone(), format!("{}/{}", host.prefix, image.repository()));
+    match (image.digest(), image.tag()) {
+        (Some(digest), _) => Reference::with_digest(address, repository, digest.to_owned()),
+        (None, tag) => Reference::with_tag(address, repository, tag.unwrap_or("latest").to_owned()),
     }
 }
 
@@ -254,27 +300,30 @@ fn skip<E: Send + 'static>(
     rest.boxed()
 }
 
-fn client_config(registry: &str) -> ClientConfig {
+fn client_config(host: &Host) -> ClientConfig {
+    let certificate = |pem: &Vec<u8>| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone() };
     let config = ClientConfig {
+        protocol: if host.plain { ClientProtocol::Http } else { ClientProtocol::Https },
+        accept_invalid_certificates: host.skip_verify,
+        extra_root_certificates: host.authorities.iter().map(certificate).collect(),
         connect_timeout: Some(CONNECT_TIMEOUT),
         read_timeout: Some(SILENCE_TIMEOUT),
         user_agent: concat!("leasehold/", env!("CARGO_PKG_VERSION")),
         ..ClientConfig::default()
     };
-    if !reference::is_local(registry) {
+    if !reference::is_local(&host.address) {
         return config;
     }
     // A proxy that is named but never used switches off the one of the environment, which cannot reach this machine.
     ClientConfig {
-        protocol: ClientProtocol::Http,
         http_proxy: Some("http://localhost".into()),
         no_proxy: Some("localhost,127.0.0.0/8,::1".into()),
         ..config
     }
 }
 
-fn explain(reference: &Reference, error: &OciDistributionError) -> PullError {
-    let image = reference.whole();
+fn explain(image: &str, error: &OciDistributionError) -> PullError {
+    let image = image.to_owned();
     let why = chain(error);
     if let OciDistributionError::RegistryError { envelope, .. } = error {
         let has = |codes: &[OciErrorCode]| envelope.errors.iter().any(|error| codes.contains(&error.code));

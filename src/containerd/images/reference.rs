@@ -23,6 +23,11 @@ pub(super) fn parse(text: &str) -> Result<Reference, InvalidReference> {
     })
 }
 
+/// `docker.io/library/busybox` of a reference as people write it; none when it is no reference.
+pub fn repository_of(text: &str) -> Option<String> {
+    parse(text).ok().map(|reference| repository(&reference))
+}
+
 /// `docker.io/library/busybox`
 pub(super) fn repository(reference: &Reference) -> String {
     format!("{}/{}", reference.registry(), reference.repository())

@@ -33,6 +33,8 @@ pub struct AgentConfig {
     pub(super) containerd_address: PathBuf,
     /// containerd's namespace.
     pub(super) containerd_namespace: String,
+    /// Mirrors and authorities of registries.
+    pub(super) registry_config_dir: PathBuf,
     /// Where facts are read.
     pub(super) sysroot: PathBuf,
     /// `R`: pinned namespaces, FIFOs, sockets.
@@ -81,6 +83,7 @@ impl AgentConfig {
             pods_max: flags.max_pods,
             containerd_address: absolute("containerd-address", &flags.containerd.containerd_address)?,
             containerd_namespace: flags.containerd.containerd_namespace.clone(),
+            registry_config_dir: absolute("registry-config-dir", &flags.containerd.registry_config_dir)?,
             sysroot: existing("sysroot", absolute("sysroot", &flags.sysroot)?)?,
             runtime_dir: absolute(
                 "runtime-dir",

@@ -28,8 +28,8 @@ const GATHER_IMAGES: Duration = Duration::from_millis(250);
 /// It is the one thing on the node that goes by the clock; it costs some ten microseconds.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Memory stalls of 150 ms in a second are looked into at once.
-const STALL: &[u8] = b"some 150000 1000000";
+/// Memory stalls of 150 ms in a second are looked into at once. The kernel wants the NUL.
+const STALL: &[u8] = b"some 150000 1000000\0";
 
 /// Where the kernel tells of memory stalls.
 const MEMORY_STALLS: &str = "/proc/pressure/memory";

@@ -118,7 +118,8 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
     let certificate = certificate::load_or_create(&disk, &config.node_name, &config.node_ips)?;
     let description = describe(&config, &certificate.sha256());
     let hands = Arc::new(Hands::new(Parts {
-        runtime: Runtime::new(&config.containerd_address, &config.containerd_namespace)?,
+        runtime: Runtime::new(&config.containerd_address, &config.containerd_namespace)?
+            .with_registry_config(&config.registry_config_dir),
         recorder: Recorder::start(client.clone(), "leasehold-agent", config.node_name.clone()),
         logs: log_process(&config).await?,
         ground: Arc::new(ground(&config)?),

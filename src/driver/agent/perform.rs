@@ -78,7 +78,7 @@ pub(super) async fn perform(hands: &Arc<Hands>, pod: &Arc<Pod>, work: Work, answ
             answers.give(input).await;
         }
         Work::EnsureImage { container, image, policy } => {
-            image::ensure(hands, container, image, policy, answers).await;
+            image::ensure(hands, pod, image::Wanted { container, image, policy }, answers).await;
         }
         Work::StartContainer { run, image_id, ips } => {
             let input = match start::start(hands, pod, &run, &image_id, ips).await {
