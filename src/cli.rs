@@ -126,7 +126,7 @@ pub struct NodeFlags {
     /// Name of the Node [default: the host name in lower case].
     #[arg(long, env = "LEASEHOLD_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Address of the Node [default: that of the interface with the default route].
+    /// Address of the Node [default: that of --node-listen, or of the interface with the default route].
     #[arg(long, env = "LEASEHOLD_NODE_IP", value_name = "ADDR")]
     pub node_ip: Option<IpAddr>,
     /// Address of the node's own HTTPS endpoint (logs, exec, metrics).

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::bail;
 
@@ -15,6 +16,9 @@ use crate::logs;
 use crate::network::cni::Cni;
 use crate::network::resolver::ClusterDns;
 use crate::sandbox::{self, Ground};
+
+/// How long what is killed may take to be gone.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Performs it. What cannot be removed is named at the end, and everything else is gone.
 pub(super) async fn run(flags: Reset) -> anyhow::Result<()> {
@@ -111,7 +115,7 @@ async fn remove_sandboxes(
     let ground = Arc::new(Ground {
         data_dir: agent_dir.to_owned(),
         runtime_dir: runtime_dir.to_owned(),
-        cgroups,
+        cgroups: cgroups.clone(),
         cni: Cni::default(),
         dns: ClusterDns::default(),
         resolver_file: sandbox::default_resolver(),
@@ -121,6 +125,12 @@ async fn remove_sandboxes(
     });
     uids.extend(ground.leftovers(&BTreeSet::new()));
     for uid in uids.iter() {
+        // What containerd could not be asked to end.
+        let (cgroups, pod) = (cgroups.clone(), uid.clone());
+        let killed = tokio::task::spawn_blocking(move || cgroups.kill_all(&pod, KILL_PATIENCE)).await;
+        if let Ok(Err(error)) = killed {
+            failures.push(format!("Pod {uid}: {error}"));
+        }
         if let Err(error) = ground.clone().remove(uid.clone()).await {
             failures.push(format!("Pod {uid}: {error}"));
         }

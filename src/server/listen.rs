@@ -2,7 +2,8 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,20 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 const HEAD_MAX: usize = 64 << 10;
 /// How long requests in flight may take to end at a shutdown.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Listens on an address. All addresses are those of IPv4 where the kernel has no IPv6.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if address.is_ipv6() && address.ip().is_unspecified() && is_without_ipv6(&error) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable
+}
 
 /// Serves connections of `listener` until `stop`, then lets what is in flight end.
 /// `handler` is given who the client certificate says is asking, if it verified.

@@ -19,16 +19,29 @@ pub(super) struct Host {
     pub(super) authorities: Vec<Vec<u8>>,
     /// Take any certificate.
     pub(super) skip_verify: bool,
-    /// The registry itself, and no mirror of it.
-    pub(super) is_registry: bool,
-    /// It can say what a tag means now.
-    resolves: bool,
+    role: Role,
+}
+
+/// What a place is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// The registry itself.
+    Registry,
+    /// A mirror that also says what a tag means now.
+    Mirror,
+    /// A mirror that serves by digest alone.
+    MirrorByDigest,
 }
 
 impl Host {
     /// Whether it serves a reference of this form.
     pub(super) fn serves(&self, by_digest: bool) -> bool {
-        by_digest || self.resolves
+        by_digest || self.role != Role::MirrorByDigest
+    }
+
+    /// Whether it is the registry itself, and no mirror of it.
+    pub(super) fn is_registry(&self) -> bool {
+        self.role == Role::Registry
     }
 
     fn registry(registry: &str) -> Self {
@@ -38,8 +51,7 @@ impl Host {
             plain: is_local(registry),
             authorities: Vec::new(),
             skip_verify: false,
-            is_registry: true,
-            resolves: true,
+            role: Role::Registry,
         }
     }
 }
@@ -131,8 +143,11 @@ fn host(url: &str, table: &toml::Table, dir: &Path, is_registry: bool) -> Result
         plain,
         authorities: authorities(table.get("ca"), dir)?,
         skip_verify: flag("skip_verify")?,
-        is_registry,
-        resolves: is_registry || capable("resolve"),
+        role: match (is_registry, capable("resolve")) {
+            (true, _) => Role::Registry,
+            (false, true) => Role::Mirror,
+            (false, false) => Role::MirrorByDigest,
+        },
     })
 }
 
@@ -194,7 +209,7 @@ mod tests {
         assert_eq!(shown, expected);
         assert_eq!(hosts[1].authorities, [b"CA"]);
         assert!(hosts[2].skip_verify && !hosts[2].serves(false) && hosts[2].serves(true));
-        assert!(hosts[3].is_registry && hosts[3].serves(false));
+        assert!(hosts[3].is_registry() && hosts[3].serves(false));
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Registry {
         // The second to install one is told so; all of ours are the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Credentials are the registry's; a mirror is shown none.
-        let auth = match credentials.filter(|_| host.is_registry) {
+        let auth = match credentials.filter(|_| host.is_registry()) {
             None => RegistryAuth::Anonymous,
             Some(Credentials::Password { username, password }) => {
                 RegistryAuth::Basic(username.clone(), password.clone())

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::certificate::Serving;
@@ -15,6 +14,7 @@ use super::perform;
 use crate::agent::pod::{ContainerRef, container_id};
 use crate::api::status::Status;
 use crate::driver::clock;
+use crate::server::listen;
 use crate::server::node::{self, ContainerPath, ExecRequest, Kind, LogSource, Metric, NodeBackend, Settings};
 
 /// Something the endpoint wants to know of the node's loop.
@@ -34,9 +34,8 @@ pub(super) async fn serve(
     authority_pem: &[u8],
 ) -> anyhow::Result<()> {
     let address = hands.config.node_listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("--node-listen {address}: cannot listen"))?;
+    let listener =
+        listen::bind(address).await.with_context(|| format!("--node-listen {address}: cannot listen"))?;
     let settings = Settings::new(
         certificate.identity.clone(),
         String::from_utf8_lossy(authority_pem).into_owned(),

@@ -70,6 +70,8 @@ impl AgentConfig {
         }
         let node_ips = match flags.node_ip {
             Some(ip) => vec![ip],
+            // Where the node's endpoint listens is where the coordinator finds it.
+            None if !flags.node_listen.ip().is_unspecified() => vec![flags.node_listen.ip()],
             None => vec![default_route_address()],
         };
         let absolute = |flag: &str, path: &Path| {

@@ -12,7 +12,6 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use bytes::Bytes;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -130,7 +129,7 @@ impl Running {
 /// Opens the data directory and serves the endpoint.
 pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
     let unbound = |source| StartError::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(unbound)?;
+    let listener = listen::bind(config.listen).await.map_err(unbound)?;
     let local_addr = listener.local_addr().map_err(unbound)?;
     let names = names::of_server(local_addr.ip(), &config.extra_names);
     let opened = tokio::task::spawn_blocking(move || open(&config.data_dir, names)).await;
