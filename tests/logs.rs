@@ -52,6 +52,7 @@ impl Node {
         Wanted {
             id: id.to_owned(),
             terminal: false,
+            input: false,
             log: self.dir.path().join("log/pods/ns_pod_uid/main/0.log"),
             link: Some(self.dir.path().join(format!("log/containers/pod_ns_main-{id}.log"))),
             rotation: Rotation::default(),
@@ -226,7 +227,7 @@ async fn twenty_kills_of_the_log_process_lose_and_repeat_nothing() {
     let mut wanted = node.wanted("c1");
     wanted.rotation = Rotation { max_bytes: 300_000, max_files: 10_000 };
     let log = wanted.log.clone();
-    let Fifos { stdout, stderr } = client.open(wanted).await.expect("opens");
+    let Fifos { stdout, stderr, .. } = client.open(wanted).await.expect("opens");
     let counters = [Counter::start(&stdout), Counter::start(&stderr.expect("no terminal"))];
     for round in 0..20 {
         counters[round % 2].advance(5_000 + 997 * round as u64);

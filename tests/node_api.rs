@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use leasehold::driver::clock;
-use leasehold::server::node::{Settings, serve};
+use leasehold::logs::tap::Tap;
+use leasehold::server::node::{Attachment, Settings, serve};
 use leasehold::server::tls::{Authority, Identity, NODES, PROXY_NAME, client_config};
-use machine::Local;
+use machine::{Attached, Local};
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -33,6 +34,8 @@ struct Node {
     address: SocketAddr,
     log: PathBuf,
     running: watch::Sender<bool>,
+    /// What the next client is attached to.
+    attached: Arc<Mutex<Option<Attachment<Attached>>>>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -55,11 +58,12 @@ impl Node {
         let (running, writing) = watch::channel(true);
         let exec_dir = dir.path().join("exec");
         let settings = Settings::new(identity, authority.ca_pem().to_owned(), exec_dir, clock::wall);
-        let backend = Local { log: log.clone(), writing };
+        let attached = Arc::new(Mutex::new(None));
+        let backend = Local { log: log.clone(), writing, attached: attached.clone() };
         let server = tokio::spawn(async move {
             serve(listener, settings, backend).await.expect("it serves");
         });
-        Self { dir, authority, address, log, running, server }
+        Self { dir, authority, address, log, running, attached, server }
     }
 
     fn identity(&self, name: &str) -> Identity {
@@ -183,7 +187,7 @@ impl Sender {
 }
 
 impl Receiver {
-    /// The next binary message; none when the server closes.
+    /// The next message; none when the server closes.
     async fn receive(&mut self) -> Option<Vec<u8>> {
         loop {
             let read = async {
@@ -198,7 +202,7 @@ impl Receiver {
                 Some((kind, message))
             };
             match timeout(PATIENCE, read).await.expect("in time")? {
-                (2, message) => return Some(message),
+                (1 | 2, message) => return Some(message),
                 (8, _) => return None,
                 _ => {}
             }
@@ -302,12 +306,6 @@ async fn pods_metrics_and_what_is_not_there() {
         metrics,
         "# HELP leasehold_pods Pods on this node.\n# TYPE leasehold_pods gauge\nleasehold_pods 1\n"
     );
-    let (status, text) = node.get("/attach/default/web-0/main").await;
-    assert_eq!(
-        (status, text.as_str()),
-        (501, "attach is not implemented by this node yet; exec and logs are\n")
-    );
-    assert_eq!(node.get("/portForward/default/web-0").await.0, 501);
     assert_eq!(node.get("/configz").await, (404, "/configz: no such path on a node\n".into()));
 }
 
@@ -485,7 +483,7 @@ async fn what_cannot_be_run_is_refused_before_or_in_the_session() {
         assert!(code == status && text.starts_with(expected), "{path}: {code} {text}");
     }
     let (status, text) = node.get(&format!("{main}?command=ls&stdout=1")).await;
-    assert!(status == 400 && text.contains("expected a WebSocket upgrade"), "{status} {text}");
+    assert!(status == 400 && text.contains("expected a WebSocket or SPDY/3.1 upgrade"), "{status} {text}");
     let outcome = node.exec("stdout=1&command=no-such-program", V5).await.reader.rest().await;
     assert_eq!(outcome.status["status"], "Failure");
     let message = outcome.status["message"].as_str().expect("a message");
@@ -496,4 +494,72 @@ async fn what_cannot_be_run_is_refused_before_or_in_the_session() {
     let (status, headers, socket) = node.connect().await.upgrade("POST", &path, V4).await;
     assert_eq!((status, headers["sec-websocket-protocol"].as_str()), (101, V4));
     assert_eq!(socket.reader.rest().await.stdout(), "posted\n");
+}
+
+#[tokio::test]
+async fn an_attached_client_hears_the_container_and_speaks_to_it() {
+    let node = Node::start("127.0.0.1:0").await;
+    let (mut log_process, theirs) = tokio::net::UnixStream::pair().expect("a pair");
+    let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
+    let fifo = node.dir.path().join("stdin");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("makes");
+    let mut stdin = tokio::net::unix::pipe::OpenOptions::new().open_receiver(&fifo).expect("opens");
+    *node.attached.lock().expect("not poisoned") =
+        Some(Attachment { tap: Tap::new(theirs), stdin: Some(fifo), console: Attached(told) });
+    let path = "/attach/default/web-0/main?stdin=1&stdout=1&stderr=1&tty=1";
+    let (status, headers, socket) =
+        node.connect().await.upgrade("GET", path, "v4.base64.channel.k8s.io, v9").await;
+    assert_eq!((status, headers["sec-websocket-protocol"].as_str()), (101, "v4.base64.channel.k8s.io"));
+    let WebSocket { mut reader, mut writer } = socket;
+    log_process.write_all(b"\x01\0\0\0\x05hello\x02\0\0\0\x03not").await.expect("connected");
+    assert_eq!(reader.receive().await.expect("a beginning"), b"1");
+    // Text, in base64; one terminal has one output.
+    assert_eq!(reader.receive().await.expect("output"), b"1aGVsbG8=");
+    writer.send(b"0eWVz").await;
+    writer.send(b"4eyJXaWR0aCI6ODAsIkhlaWdodCI6MjR9").await;
+    let mut input = [0; 3];
+    stdin.read_exact(&mut input).await.expect("input");
+    assert_eq!((&input, tells.recv().await.as_deref()), (b"yes", Some("80x24")));
+    log_process.write_all(&[0; 5]).await.expect("connected");
+    let end = reader.receive().await.expect("an end");
+    assert!(end.starts_with(b"3"), "{end:?}");
+    assert_eq!(reader.receive().await, None);
+}
+
+#[tokio::test]
+async fn ports_are_forwarded_on_numbered_channels() {
+    let node = Node::start("127.0.0.1:0").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let silent =
+        TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("bound").port();
+    let path = format!("/portForward/default/web-0?ports={port}&ports={silent}");
+    let (status, _, socket) = node.connect().await.upgrade("GET", &path, V4).await;
+    assert_eq!(status, 101);
+    let WebSocket { mut reader, mut writer } = socket;
+    let (mut target, _) = listener.accept().await.expect("a connection");
+    writer.send(b"\x00ping").await;
+    let mut heard = [0; 4];
+    target.read_exact(&mut heard).await.expect("input");
+    assert_eq!(&heard, b"ping");
+    target.write_all(b"pong").await.expect("connected");
+    let mut channels: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
+    let is_whole = |channels: &BTreeMap<u8, Vec<u8>>| {
+        let length = |channel| channels.get(&channel).map_or(0, Vec::len);
+        length(0) == 6 && length(1) == 2 && length(2) == 2 && length(3) > 2
+    };
+    while !is_whole(&channels) {
+        let message = reader.receive().await.expect("more");
+        channels.entry(message[0]).or_default().extend_from_slice(&message[1..]);
+    }
+    let [low, high] = port.to_le_bytes();
+    assert_eq!(
+        (channels[&0].as_slice(), channels[&1].as_slice()),
+        (&[low, high, b'p', b'o', b'n', b'g'][..], &[low, high][..])
+    );
+    let why = String::from_utf8_lossy(&channels[&3][2..]).into_owned();
+    assert!(why.starts_with(&format!("error forwarding port {silent} to pod default/web-0: ")), "{why}");
+    // Its last connection has ended: so does the session.
+    drop(target);
+    assert_eq!(reader.receive().await, None);
 }

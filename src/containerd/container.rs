@@ -32,7 +32,7 @@ const GROUP_ANNOTATION: &str = "io.containerd.runc.v2.group";
 const STARTED_AT: &str = "leasehold.dev/started-at";
 
 /// How long a process may outlive its `SIGKILL` before [`Runtime::remove`] reports it stuck.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `SIGKILL`
 const SIGKILL: u32 = 9;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::control::{Counts, Entry, MAX_MESSAGE_BYTES, Open, Reply, Request};
 use super::files::absent_is_fine;
+use super::tap::Tap;
 use super::writer::{READY, diary, directory, socket};
 use super::{Rotation, pipe};
 
@@ -83,6 +84,8 @@ pub struct Wanted {
     pub id: String,
     /// With a terminal all output is one stream.
     pub terminal: bool,
+    /// The container takes input from those who are attached to it.
+    pub input: bool,
     /// `/var/log/pods/NS_NAME_UID/CONTAINER/N.log`
     pub log: PathBuf,
     /// `/var/log/containers/NAME_NS_CONTAINER-ID.log`
@@ -98,16 +101,26 @@ pub struct Fifos {
     pub stdout: PathBuf,
     /// Standard error; none with a terminal.
     pub stderr: Option<PathBuf>,
+    /// Standard input; none where the container takes none.
+    pub stdin: Option<PathBuf>,
 }
 
 impl Fifos {
-    fn of(runtime_dir: &Path, id: &str, terminal: bool) -> Self {
+    fn of(runtime_dir: &Path, id: &str, terminal: bool, input: bool) -> Self {
         let fifo = |stream: &str| directory(runtime_dir).join("fifo").join(format!("{id}.{stream}"));
-        Self { stdout: fifo("stdout"), stderr: (!terminal).then(|| fifo("stderr")) }
+        Self {
+            stdout: fifo("stdout"),
+            stderr: (!terminal).then(|| fifo("stderr")),
+            stdin: input.then(|| fifo("stdin")),
+        }
     }
 
-    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+    fn outputs(&self) -> impl Iterator<Item = &PathBuf> {
         std::iter::once(&self.stdout).chain(&self.stderr)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.outputs().chain(&self.stdin)
     }
 }
 
@@ -146,8 +159,8 @@ impl Client {
 
     /// Makes a container's FIFOs and has them written to its log. Doing so again, also by a later agent, is fine.
     pub async fn open(&self, wanted: Wanted) -> Result<Fifos, Error> {
-        let fifos = Fifos::of(&self.runtime_dir, &wanted.id, wanted.terminal);
-        for path in fifos.paths() {
+        let fifos = Fifos::of(&self.runtime_dir, &wanted.id, wanted.terminal, wanted.input);
+        for path in fifos.all() {
             pipe::make(path).map_err(|source| Error::Fifo { path: path.clone(), source })?;
         }
         let open = Open {
@@ -170,7 +183,7 @@ impl Client {
             tracing::warn!(id, "something still holds the output of a container that has ended");
             self.call(Request::Close { id: id.to_owned(), now: true }).await?
         };
-        for path in Fifos::of(&self.runtime_dir, id, false).paths() {
+        for path in Fifos::of(&self.runtime_dir, id, false, true).all() {
             let removed = absent_is_fine(std::fs::remove_file(path));
             removed.map_err(|source| Error::Fifo { path: path.clone(), source })?;
         }
@@ -195,6 +208,29 @@ impl Client {
             self.list().await?;
             sleep(FIRST_DELAY).await;
         }
+    }
+
+    /// What a container puts out from now on, and the beginning of a line that it has not ended; `id` as opened.
+    pub async fn attach(&self, id: &str) -> Result<Tap, Error> {
+        let unavailable = |error: io::Error| Error::Unavailable {
+            runtime_dir: self.runtime_dir.clone(),
+            why: error.to_string(),
+        };
+        // Has the log process started if it has just ended.
+        self.list().await?;
+        let stream = UnixStream::connect(socket(&self.runtime_dir)).await.map_err(unavailable)?;
+        // The answer is read byte by byte: what follows it is the tap's.
+        let mut stream = BufReader::with_capacity(1, stream);
+        match exchange(&mut stream, &Request::Attach { id: id.to_owned() }).await.map_err(unavailable)? {
+            Reply::Done => Ok(Tap::new(stream.into_inner())),
+            Reply::Refused { why } => Err(Error::Refused { why }),
+            reply @ (Reply::Closed(_) | Reply::List(_)) => Err(unexpected(&reply)),
+        }
+    }
+
+    /// The input of a container that takes some; `id` as opened.
+    pub fn input(&self, id: &str) -> PathBuf {
+        directory(&self.runtime_dir).join("fifo").join(format!("{id}.stdin"))
     }
 
     /// All open logs.
@@ -305,14 +341,21 @@ impl Connection {
                 self.stopped = true;
                 self.stream = None;
             }
-            (Request::Open(_) | Request::Close { .. } | Request::List | Request::Stop, _) => {}
+            (
+                Request::Open(_)
+                | Request::Close { .. }
+                | Request::Attach { .. }
+                | Request::List
+                | Request::Stop,
+                _,
+            ) => {}
         }
     }
 
     fn hold(&mut self, id: &str) {
-        let fifos = Fifos::of(&self.runtime_dir, id, false);
+        let fifos = Fifos::of(&self.runtime_dir, id, false, false);
         self.held
-            .insert(id.to_owned(), fifos.paths().filter_map(|path| pipe::open_reader(path).ok()).collect());
+            .insert(id.to_owned(), fifos.outputs().filter_map(|path| pipe::open_reader(path).ok()).collect());
     }
 
     /// Connects, starting the process if need be. One that ends, or is not quite there, is tried again.

@@ -42,6 +42,12 @@ pub enum Request {
         /// Do not wait: write what the FIFOs hold.
         now: bool,
     },
+    /// After the answer this connection carries what the container puts out from now on, and the beginning of a line
+    /// that is not ended yet: see [`super::tap`].
+    Attach {
+        /// As opened.
+        id: String,
+    },
     /// All open logs.
     List,
     /// End the process. What the FIFOs hold stays there for the next one.

@@ -11,6 +11,7 @@ use super::files::{LogFile, newlines, remove_unfinished};
 use super::format::{RECORD_OVERHEAD_BYTES, Stream, append_record, cut, cut_unfinished, stamp};
 use super::journal::{Batch, Journal};
 use super::pipe::{self, Peeker};
+use super::writer::taps::Taps;
 use crate::time::WallTime;
 
 /// Most bytes of records written in one turn.
@@ -27,6 +28,7 @@ pub(crate) struct Tools {
     pub(crate) peeker: Peeker,
     pub(crate) journal: Journal,
     pub(crate) compressor: Compressor,
+    pub(crate) taps: Taps,
     /// Records being made; kept for its memory.
     pub(crate) records: Vec<u8>,
 }
@@ -52,11 +54,13 @@ struct Fifo {
     ending: bool,
     /// It has, and all is read.
     ended: bool,
+    /// Bytes at its front that the taps have been told.
+    told: usize,
 }
 
 impl Fifo {
     fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: pipe::open(path)?, ending: false, ended: false })
+        Ok(Self { file: pipe::open(path)?, ending: false, ended: false, told: 0 })
     }
 
     /// Lets go of our own writing end. A FIFO that is not there any more has nobody who writes.
@@ -97,6 +101,20 @@ impl Log {
         // Only left by a log process that was killed; none of its reading is harmed when they stay.
         let _ = remove_unfinished(&log.spec.log);
         Ok(log)
+    }
+
+    /// What the taps have been told of lines that are not ended yet, and of what else waits in the FIFOs: all of it.
+    pub(crate) fn unfinished(&mut self, tools: &mut Tools) -> Vec<(Stream, Vec<u8>)> {
+        let mut all = Vec::new();
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let id = self.spec.id.clone();
+            let Some(fifo) = self.fifo(stream) else { continue };
+            let Ok(peek) = tools.peeker.peek(&fifo.file, !fifo.ending) else { continue };
+            tools.taps.tell(&id, stream, peek.output.get(fifo.told..).unwrap_or_default());
+            fifo.told = peek.output.len();
+            all.push((stream, peek.output.to_vec()));
+        }
+        all
     }
 
     /// The FIFOs it has.
@@ -146,10 +164,16 @@ impl Log {
 
     /// Writes some of what a stream holds.
     pub(crate) fn turn(&mut self, stream: Stream, tools: &mut Tools, draining: bool) -> io::Result<Turn> {
-        let Some(fifo) = self.fifo(stream) else { return Ok(Turn::Idle) };
+        let fifo = match stream {
+            Stream::Stdout => Some(&mut self.stdout),
+            Stream::Stderr => self.stderr.as_mut(),
+        };
+        let Some(fifo) = fifo else { return Ok(Turn::Idle) };
         // Asked before looking: what was written before the end is seen.
         let ended = fifo.ending && pipe::has_ended(&fifo.file)?;
         let peek = tools.peeker.peek(&fifo.file, !fifo.ending)?;
+        tools.taps.tell(&self.spec.id, stream, peek.output.get(fifo.told..).unwrap_or_default());
+        fifo.told = peek.output.len();
         if peek.output.is_empty() {
             fifo.ended |= ended;
             return Ok(Turn::Idle);
@@ -162,7 +186,9 @@ impl Log {
             Ok(batch) => self.take(&batch, &output, &mut tools.records, &tools.journal),
             Err(error) => {
                 self.complain(&error);
-                pipe::discard(&self.fifo(stream).expect("it was there above").file, output.bytes.len())?;
+                let fifo = self.fifo(stream).expect("it was there above");
+                pipe::discard(&fifo.file, output.bytes.len())?;
+                fifo.told = 0;
                 self.counts.dropped_count += newlines(output.bytes);
                 Ok(Turn::Took(output.bytes.len()))
             }
@@ -217,6 +243,8 @@ impl Log {
         }
         self.write(batch.base, records);
         journal.finish()?;
+        let fifo = self.fifo(batch.stream).expect("its output was seen");
+        fifo.told = fifo.told.saturating_sub(moved);
         Ok(if moved > 0 { Turn::Took(moved) } else { Turn::Idle })
     }
 

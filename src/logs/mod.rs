@@ -13,10 +13,12 @@
 //! | `control.sock` | requests, one JSON object a line ([`control`]) |
 //! | `open/<id>.json` | one file per open log: the log process's memory across its own restarts |
 //! | `fifo/<id>.stdout`, `fifo/<id>.stderr` | the FIFOs, made by the client |
+//! | `fifo/<id>.stdin` | of a container that takes input: the shim holds both ends, who attaches writes |
 //! | `log-writer.log` | what the log process says about itself, unless systemd runs it |
 //! | `batch`, `spool` | the journal: the one batch that is on its way from a FIFO to a log file |
 //!
-//! Reading ([`read`]) knows nothing of the log process: it follows the files.
+//! Reading ([`read`]) knows nothing of the log process: it follows the files. Who attaches to a container needs its
+//! output before a line is whole, and so gets it from the log process ([`tap`]).
 //!
 //! Architecture invariant: this room reads no clock; the wall clock comes as a [`Clock`].
 
@@ -31,6 +33,7 @@ mod journal;
 mod log;
 mod pipe;
 pub mod read;
+pub mod tap;
 pub mod writer;
 
 pub use client::{Client, Launch};

@@ -24,10 +24,13 @@ use super::format::Stream;
 use super::journal::Journal;
 use super::log::{Log, Tools, Turn};
 use super::pipe::Peeker;
+use super::tap::TAPS_MAX;
 
 mod connection;
+pub(super) mod taps;
 
 use connection::Connection;
+use taps::Taps;
 
 /// Most control connections at a time; more are closed at once. The agent needs one, and one for each log that it
 /// waits to see closed.
@@ -174,6 +177,8 @@ fn say_ready() {
 enum Subject {
     Listener,
     Connection,
+    /// Of the log with this id.
+    Tap(String),
     Fifo(String, Stream),
 }
 
@@ -206,6 +211,7 @@ impl Writer {
             peeker: Peeker::new()?,
             journal: Journal::open(&dir).map_err(failed("opening the journal in", &dir))?,
             compressor: Compressor::default(),
+            taps: Taps::default(),
             records: Vec::new(),
         };
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(io::Error::from)?;
@@ -276,6 +282,9 @@ impl Writer {
                 self.handle(event.data());
             }
             self.write_round();
+            for token in self.tools.taps.take_gone() {
+                self.subjects.remove(&token);
+            }
             self.tools.compressor.turn();
         }
         Ok(())
@@ -285,6 +294,7 @@ impl Writer {
         match self.subjects.get(&token) {
             Some(Subject::Listener) => self.accept(),
             Some(Subject::Connection) => self.serve(token),
+            Some(Subject::Tap(id)) => self.tools.taps.serve(id, token),
             Some(Subject::Fifo(..)) => {
                 self.ready.insert(token);
             }
@@ -345,6 +355,9 @@ impl Writer {
         let Some(mut connection) = self.connections.remove(&token) else { return };
         let mut open = connection.read();
         while let Some(line) = connection.next_line() {
+            if let Ok(Request::Attach { id }) = serde_json::from_slice(&line) {
+                return self.attach(&id, token, connection);
+            }
             if let Some(reply) = self.answer(&line, token) {
                 open &= connection.reply(&reply);
             }
@@ -354,6 +367,26 @@ impl Writer {
             self.connections.insert(token, connection);
         } else {
             self.subjects.remove(&token);
+        }
+    }
+
+    /// Makes a connection a tap, or refuses and closes it.
+    fn attach(&mut self, id: &str, token: u64, mut connection: Connection) {
+        self.subjects.remove(&token);
+        let refusal = match self.logs.contains_key(id) {
+            false => Some(format!("no log {id} is open")),
+            true if self.tools.taps.is_full() => Some(format!("too many taps: at most {TAPS_MAX}")),
+            true => None,
+        };
+        if let Some(why) = refusal {
+            connection.reply(&Reply::Refused { why });
+            return;
+        }
+        let Some(log) = self.logs.get_mut(id) else { return };
+        if connection.reply(&Reply::Done) {
+            let unfinished = log.unfinished(&mut self.tools);
+            self.tools.taps.add(id, token, connection, &unfinished);
+            self.subjects.insert(token, Subject::Tap(id.to_owned()));
         }
     }
 
@@ -370,6 +403,7 @@ impl Writer {
                 }
                 self.close(&id)
             }
+            Ok(Request::Attach { .. }) => refused("a tap needs a connection of its own".into()),
             Ok(Request::List) => Reply::List(self.list()),
             Ok(Request::Stop) => {
                 self.stopping = true;
@@ -449,6 +483,7 @@ impl Writer {
         let counts = log.counts;
         absent_is_fine(fs::remove_file(self.record(id)))?;
         self.logs.remove(id);
+        self.tools.taps.end(id);
         self.subjects.retain(|_, subject| !matches!(subject, Subject::Fifo(of, _) if of == id));
         Ok(Some(counts))
     }

@@ -9,6 +9,7 @@ pub mod kubeconfig;
 pub mod listen;
 pub mod node;
 pub mod rbac;
+pub mod spdy;
 pub mod tls;
 pub mod tokens;
 pub mod view;

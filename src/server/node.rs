@@ -1,4 +1,4 @@
-//! The kubelet's HTTPS API on the node: container logs, exec, Pods, health, metrics.
+//! The kubelet's HTTPS API on the node: container logs, exec, attach, port-forward, Pods, health, metrics.
 //!
 //! It serves the coordinator alone. Everybody finishes the TLS handshake; whoever does not show the coordinator's
 //! proxy certificate gets 401, on every path but `/healthz`, which this machine itself may ask as well.
@@ -16,7 +16,7 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::get;
 use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -33,18 +33,22 @@ use crate::api::status::Status;
 use crate::time::WallTime;
 
 mod backend;
-mod exec;
 mod logs;
 mod metrics;
+mod port_forward;
 mod query;
+mod remote;
+mod upgrade;
 
-pub use backend::{ContainerPath, ExecRequest, Execution, LogSource, NodeBackend, Streams};
+pub use backend::{
+    Attachment, Console, ContainerPath, ExecRequest, Execution, LogSource, NodeBackend, Streams,
+};
 pub use metrics::{Kind, Metric};
 
 /// Connections at a time; more wait to be accepted.
 pub const MAX_CONNECTIONS: usize = 512;
 
-/// Log streams and exec sessions at a time; more are answered with 429.
+/// Log streams, exec, attach and port-forward sessions at a time; more are answered with 429.
 pub const MAX_STREAMS: usize = 256;
 
 /// Time for the TLS handshake, and for the head of a request to arrive.
@@ -141,7 +145,7 @@ pub async fn serve<B: NodeBackend>(
 ) -> Result<std::convert::Infallible, Error> {
     let verifier = Verifier::new(&settings.ca_pem)?;
     let config = server_config(&settings.identity, &verifier, &["http/1.1"])?;
-    exec::prepare(&settings.exec_dir)
+    remote::prepare(&settings.exec_dir)
         .map_err(|source| Error::ExecDir { path: settings.exec_dir.clone(), source })?;
     let shared = Shared {
         backend,
@@ -227,9 +231,12 @@ async fn admit(Extension(caller): Extension<Caller>, request: Request, next: Nex
 fn routes<B: NodeBackend>(shared: Arc<Shared<B>>) -> Router {
     Router::new()
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs::container_logs::<B>))
-        .route("/exec/{namespace}/{pod}/{container}", get(exec::exec::<B>).post(exec::exec::<B>))
-        .route("/attach/{namespace}/{pod}/{container}", any(not_implemented))
-        .route("/portForward/{namespace}/{pod}", any(not_implemented))
+        .route("/exec/{namespace}/{pod}/{container}", get(remote::exec::<B>).post(remote::exec::<B>))
+        .route("/attach/{namespace}/{pod}/{container}", get(remote::attach::<B>).post(remote::attach::<B>))
+        .route(
+            "/portForward/{namespace}/{pod}",
+            get(port_forward::forward::<B>).post(port_forward::forward::<B>),
+        )
         .route("/pods", get(pods::<B>))
         .route("/metrics", get(metrics::metrics::<B>))
         .route("/healthz", get("ok"))
@@ -243,12 +250,6 @@ async fn pods<B: NodeBackend>(State(shared): State<Arc<Shared<B>>>) -> Response 
     let items: Vec<_> = pods.iter().map(Arc::as_ref).collect();
     let list = serde_json::json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items });
     ([(header::CONTENT_TYPE, "application/json")], list.to_string()).into_response()
-}
-
-async fn not_implemented(uri: Uri) -> Refusal {
-    let verb = uri.path().split('/').nth(1).unwrap_or_default();
-    let message = format!("{verb} is not implemented by this node yet; exec and logs are");
-    Refusal(Status::new(501, "NotImplemented", message))
 }
 
 async fn unknown(uri: Uri) -> Refusal {

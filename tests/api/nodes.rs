@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold::driver::clock;
@@ -50,7 +51,8 @@ async fn start_node(server: &Server) -> Node {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let settings = Settings::new(identity, authority.ca_pem().into(), directory.join("exec"), clock::wall);
-    let backend = Local { log: log.clone(), writing: is_writing };
+    let attached = Arc::default();
+    let backend = Local { log: log.clone(), writing: is_writing, attached };
     let task = tokio::spawn(async move {
         let _ = serve(listener, settings, backend).await;
     });

@@ -248,14 +248,14 @@ async fn a_further_process_runs_with_the_containers_rights_and_its_end_is_told()
     bed.run(&request).await;
     let id = ExecId { container: request.id.clone(), exec: "e1".into() };
     let args = ["sh", "-c", "exit $(id -u | head -c 1)2"].map(str::to_owned).to_vec();
-    bed.runtime.exec(&id, args, &Stdio::default()).await.expect("started");
+    bed.runtime.exec(&id, args, &Stdio::default(), None).await.expect("started");
     let exit = next_exit(&mut events, &request.id).await;
     assert_eq!((exit.exec_id.as_deref(), exit.code), (Some("e1"), 12));
     bed.runtime.delete_exec(&id).await.expect("deleted");
     bed.runtime.delete_exec(&id).await.expect("deleted again");
     let nope = ExecId { exec: "e2".into(), ..id };
     let error =
-        bed.runtime.exec(&nope, vec!["nope".into()], &Stdio::default()).await.expect_err("no program");
+        bed.runtime.exec(&nope, vec!["nope".into()], &Stdio::default(), None).await.expect_err("no program");
     assert!(error.to_string().contains("nope"), "{error}");
     bed.runtime.remove(&request.id).await.expect("removed");
 }

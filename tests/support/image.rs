@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// Commands that are links to busybox in the image.
-const LINKS: [&str; 36] = [
+const LINKS: [&str; 37] = [
     "sh", "sleep", "cat", "echo", "httpd", "nc", "id", "env", "ls", "true", "false", "grep", "hostname",
     "kill", "ps", "printf", "test", "touch", "date", "dd", "head", "tail", "mount", "stat", "wget", "yes",
-    "seq", "trap", "mkdir", "rm", "ln", "awk", "sed", "wc", "expr", "stty",
+    "seq", "trap", "mkdir", "rm", "ln", "awk", "sed", "wc", "expr", "stty", "tar",
 ];
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:2000:app:/home/app:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";

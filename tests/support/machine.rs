@@ -1,17 +1,21 @@
-//! A node whose containers are this machine: logs are a file, exec starts a process here.
+//! A node whose containers are this machine: logs are a file, exec starts a process here, a Pod's network is ours.
 
 #![allow(unreachable_pub, reason = "each test crate uses its part of this module")]
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::Pod;
 use leasehold::api::status::Status;
-use leasehold::server::node::{ContainerPath, ExecRequest, Execution, Kind, LogSource, Metric, NodeBackend};
+use leasehold::server::node::{
+    Attachment, Console, ContainerPath, ExecRequest, Execution, Kind, LogSource, Metric, NodeBackend,
+};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
@@ -19,10 +23,27 @@ use tokio::sync::watch;
 pub struct Local {
     pub log: PathBuf,
     pub writing: watch::Receiver<bool>,
+    /// What the next client is attached to.
+    pub attached: Arc<Mutex<Option<Attachment<Attached>>>>,
+}
+
+/// Says what is done to it.
+#[derive(Debug)]
+pub struct Attached(pub tokio::sync::mpsc::UnboundedSender<String>);
+
+impl Console for Attached {
+    async fn resize(&self, width: u16, height: u16) {
+        let _ = self.0.send(format!("{width}x{height}"));
+    }
+
+    async fn close_stdin(&self) {
+        let _ = self.0.send("no more input".into());
+    }
 }
 
 impl NodeBackend for Local {
     type Execution = Process;
+    type Attached = Attached;
 
     async fn log(&self, container: &ContainerPath, previous: bool) -> Result<LogSource, Status> {
         if previous {
@@ -43,6 +64,21 @@ impl NodeBackend for Local {
     async fn exec(&self, id: &str, request: ExecRequest) -> Result<Process, Status> {
         assert_eq!(id, "uid-main-0");
         Process::start(&request)
+    }
+
+    async fn attach(&self, container: &ContainerPath) -> Result<Attachment<Attached>, Status> {
+        self.running(container).await?;
+        let attached = self.attached.lock().expect("not poisoned").take();
+        attached.ok_or_else(|| Status::internal("nobody is prepared for this"))
+    }
+
+    async fn is_reachable(&self, namespace: &str, pod: &str) -> Result<(), Status> {
+        let (namespace, pod, container) = (namespace.to_owned(), pod.to_owned(), "main".to_owned());
+        self.running(&ContainerPath { namespace, pod, container }).await.map(drop)
+    }
+
+    async fn dial(&self, _: &str, _: &str, port: u16) -> Result<TcpStream, Status> {
+        leasehold::network::dial::dial(None, port).await.map_err(Status::internal)
     }
 
     async fn pods(&self) -> Vec<Arc<Pod>> {
@@ -83,7 +119,10 @@ impl Process {
             .spawn()
             .map_err(|error| Status::internal(format!("exec {:?}: {error}", request.command[0])))?;
         let pid = Pid::from_raw(child.id().expect("it was not awaited yet") as i32);
-        let sizes = streams.terminal.then(|| streams.stdout.as_ref().map(writer)).flatten();
+        let mut sizes = streams.terminal.then(|| streams.stdout.as_ref().map(writer)).flatten();
+        if let (Some(terminal), Some((width, height))) = (&mut sizes, request.size) {
+            writeln!(terminal, "now {width}x{height}").expect("a reader is there");
+        }
         Ok(Self { pid, child: child.into(), stdin: stdin.into(), sizes: sizes.into() })
     }
 }
@@ -102,8 +141,13 @@ impl Execution for Process {
         Ok(status.code().unwrap_or(137))
     }
 
+    async fn kill(&self) {
+        let _ = killpg(self.pid, Signal::SIGKILL);
+    }
+}
+
+impl Console for Process {
     async fn resize(&self, width: u16, height: u16) {
-        use std::io::Write;
         if let Some(terminal) = &mut *self.sizes.lock().expect("not poisoned") {
             writeln!(terminal, "now {width}x{height}").expect("a reader is there");
         }
@@ -111,9 +155,5 @@ impl Execution for Process {
 
     async fn close_stdin(&self) {
         self.stdin.lock().expect("not poisoned").take();
-    }
-
-    async fn kill(&self) {
-        let _ = killpg(self.pid, Signal::SIGKILL);
     }
 }

@@ -13,4 +13,4 @@ pub use containerd::{Containerd, on_path, unique};
 pub use image::{Blobs, TestImage, digest_of};
 pub use registry::Registry;
 pub use slow_registry::SlowRegistry;
-pub use up::{BUSYBOX, PATIENCE, Up, pod_manifest};
+pub use up::{BUSYBOX, PATIENCE, Up, feed, pod_manifest};

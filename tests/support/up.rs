@@ -198,22 +198,22 @@ impl Up {
         self.kubectl_with_input(args, "")
     }
 
-    /// Runs kubectl with standard input.
-    pub fn kubectl_with_input(&self, args: &[&str], input: &str) -> Output {
-        use std::io::Write as _;
-        let mut child = Command::new("kubectl")
+    /// A kubectl that speaks to this coordinator, not yet started.
+    pub fn kubectl_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("kubectl");
+        command
             .args(args)
             .env("KUBECONFIG", self.kubeconfig())
             .env("KUBECACHEDIR", self.dir.join("kubecache"))
-            .stdin(Stdio::piped())
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("kubectl starts");
-        let sent = child.stdin.take().expect("piped").write_all(input.as_bytes());
-        let output = child.wait_with_output().expect("kubectl ends");
-        assert!(sent.is_ok() || !output.status.success(), "kubectl read all of its input");
-        output
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs kubectl with standard input.
+    pub fn kubectl_with_input(&self, args: &[&str], input: &str) -> Output {
+        feed(self.kubectl_command(args), input)
     }
 
     /// Runs kubectl, which must succeed; what it printed.
@@ -274,6 +274,16 @@ impl Up {
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
+}
+
+/// Runs a program with standard input to its end.
+pub fn feed(mut command: Command, input: &str) -> Output {
+    use std::io::Write as _;
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("it starts");
+    let sent = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    let output = child.wait_with_output().expect("it ends");
+    assert!(sent.is_ok() || !output.status.success(), "it read all of its input");
+    output
 }
 
 impl Drop for Up {

@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::certificate::Serving;
-use super::execs::Execution;
+use super::execs::{Attached, Execution};
 use super::hands::Hands;
 use super::node::Input;
 use super::perform;
 use crate::agent::pod::{ContainerRef, container_id};
 use crate::api::status::Status;
 use crate::driver::clock;
+use crate::network::dial::dial;
 use crate::server::listen;
-use crate::server::node::{self, ContainerPath, ExecRequest, Kind, LogSource, Metric, NodeBackend, Settings};
+use crate::server::node::{
+    self, Attachment, ContainerPath, ExecRequest, Kind, LogSource, Metric, NodeBackend, Settings,
+};
 
 /// Something the endpoint wants to know of the node's loop.
 #[derive(Debug)]
@@ -63,10 +67,29 @@ impl Backend {
         answer.await.map_err(|_| stopping())
     }
 
-    async fn pod(&self, container: &ContainerPath) -> Result<Arc<Pod>, Status> {
-        let (namespace, name) = (container.namespace.clone(), container.pod.clone());
+    async fn pod(&self, namespace: &str, pod: &str) -> Result<Arc<Pod>, Status> {
+        let (namespace, name) = (namespace.to_owned(), pod.to_owned());
         let found = self.ask(|answer| Question::Pod { namespace, name, answer }).await?;
-        found.ok_or_else(|| Status::not_found("", "pods", &container.pod))
+        found.ok_or_else(|| Status::not_found("", "pods", pod))
+    }
+
+    /// A Pod of which something runs: then it has its network.
+    async fn reachable(&self, namespace: &str, name: &str) -> Result<Arc<Pod>, Status> {
+        let pod = self.pod(namespace, name).await?;
+        let status = pod.status.as_ref();
+        let mut containers = status.into_iter().flat_map(|status| {
+            status.container_statuses.iter().chain(&status.init_container_statuses).flatten()
+        });
+        let runs = |container: &ContainerStatus| {
+            container.state.as_ref().is_some_and(|state| state.running.is_some())
+        };
+        if containers.any(runs) {
+            return Ok(pod.clone());
+        }
+        let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
+        Err(Status::bad_request(format!(
+            "unable to forward port because pod {name:?} is not running. Current status={phase}"
+        )))
     }
 
     /// The Pod, and what its status says of the container.
@@ -74,7 +97,7 @@ impl Backend {
         &self,
         container: &ContainerPath,
     ) -> Result<(Arc<Pod>, Option<ContainerStatus>), Status> {
-        let pod = self.pod(container).await?;
+        let pod = self.pod(&container.namespace, &container.pod).await?;
         if perform::container(&pod, &container.container).is_none() {
             return Err(Status::bad_request(format!(
                 "container {} is not valid for pod {}",
@@ -91,6 +114,7 @@ impl Backend {
 
 impl NodeBackend for Backend {
     type Execution = Execution;
+    type Attached = Attached;
 
     async fn log(&self, container: &ContainerPath, previous: bool) -> Result<LogSource, Status> {
         let (pod, status) = self.container(container).await?;
@@ -128,6 +152,35 @@ impl NodeBackend for Backend {
 
     async fn exec(&self, container_id: &str, request: ExecRequest) -> Result<Execution, Status> {
         self.hands.execs.start(&self.hands.runtime, container_id, request).await
+    }
+
+    async fn attach(&self, container: &ContainerPath) -> Result<Attachment<Attached>, Status> {
+        let id = self.running(container).await?;
+        let (pod, _) = self.container(container).await?;
+        let spec = perform::container(&pod, &container.container);
+        let is_set = |field: fn(&Container) -> Option<bool>| spec.and_then(field).unwrap_or(false);
+        let terminal = is_set(|spec| spec.tty);
+        let tap = self.hands.logs.attach(&id).await.map_err(Status::internal)?;
+        Ok(Attachment {
+            tap,
+            stdin: is_set(|spec| spec.stdin).then(|| self.hands.logs.input(&id)),
+            console: Attached {
+                container: id,
+                runtime: self.hands.runtime.clone(),
+                // A terminal has no end of input but the one that is typed.
+                stdin_once: is_set(|spec| spec.stdin_once) && !terminal,
+            },
+        })
+    }
+
+    async fn is_reachable(&self, namespace: &str, pod: &str) -> Result<(), Status> {
+        self.reachable(namespace, pod).await.map(drop)
+    }
+
+    async fn dial(&self, namespace: &str, name: &str, port: u16) -> Result<TcpStream, Status> {
+        let pod = self.reachable(namespace, name).await?;
+        let sandbox = perform::sandbox(&self.hands, &pod).await.map_err(Status::internal)?;
+        dial(sandbox.namespaces.net.as_deref(), port).await.map_err(Status::internal)
     }
 
     async fn pods(&self) -> Vec<Arc<Pod>> {

@@ -61,13 +61,9 @@ impl Execs {
                 exec = id.exec,
                 "ending a process that has lost its client"
             );
-            if let Err(error) = runtime.kill_exec(&id).await {
-                tracing::warn!(%error, "a process was not killed");
+            if let Err(error) = runtime.end_exec(&id).await {
+                tracing::warn!(%error, "a process was not ended");
                 continue;
-            }
-            // containerd keeps it until its end has been seen; a container's removal takes the rest along.
-            if let Err(error) = runtime.delete_exec(&id).await {
-                tracing::debug!(%error, "containerd keeps a process that has ended");
             }
             forget(&self.disk, &id);
         }
@@ -96,7 +92,7 @@ impl Execs {
         };
         execution
             .runtime
-            .exec(&execution.id, request.command, &stdio)
+            .exec(&execution.id, request.command, &stdio, request.size)
             .await
             .map_err(|error| refusal(&error))?;
         Ok(execution)
@@ -119,18 +115,6 @@ impl node::Execution for Execution {
         ended.ok().and_then(|code| *code).ok_or_else(|| Status::internal("the process was lost"))
     }
 
-    async fn resize(&self, width: u16, height: u16) {
-        if let Err(error) = self.runtime.resize_exec(&self.id, width, height).await {
-            tracing::debug!(%error, "a terminal was not resized");
-        }
-    }
-
-    async fn close_stdin(&self) {
-        if let Err(error) = self.runtime.close_exec_input(&self.id).await {
-            tracing::debug!(%error, "an input was not closed");
-        }
-    }
-
     async fn kill(&self) {
         if let Err(error) = self.runtime.kill_exec(&self.id).await {
             tracing::warn!(%error, "a process was not killed");
@@ -138,19 +122,57 @@ impl node::Execution for Execution {
     }
 }
 
+impl node::Console for Execution {
+    async fn resize(&self, width: u16, height: u16) {
+        let ExecId { container, exec } = &self.id;
+        if let Err(error) = self.runtime.resize(container, Some(exec), width, height).await {
+            tracing::debug!(%error, "a terminal was not resized");
+        }
+    }
+
+    async fn close_stdin(&self) {
+        let ExecId { container, exec } = &self.id;
+        if let Err(error) = self.runtime.close_input(container, Some(exec)).await {
+            tracing::debug!(%error, "an input was not closed");
+        }
+    }
+}
+
+/// A container's own streams.
+pub(super) struct Attached {
+    pub(super) container: String,
+    pub(super) runtime: Runtime,
+    /// Its input ends with the first that is attached to it.
+    pub(super) stdin_once: bool,
+}
+
+impl node::Console for Attached {
+    async fn resize(&self, width: u16, height: u16) {
+        if let Err(error) = self.runtime.resize(&self.container, None, width, height).await {
+            tracing::debug!(%error, "a terminal was not resized");
+        }
+    }
+
+    async fn close_stdin(&self) {
+        if !self.stdin_once {
+            return;
+        }
+        if let Err(error) = self.runtime.close_input(&self.container, None).await {
+            tracing::debug!(%error, "an input was not closed");
+        }
+    }
+}
+
 impl Drop for Execution {
     fn drop(&mut self) {
         locked(&self.ends).remove(&self.id);
-        let (runtime, id, ended) = (self.runtime.clone(), self.id.clone(), self.end.borrow().is_some());
-        let disk = self.disk.clone();
+        let (runtime, id, disk) = (self.runtime.clone(), self.id.clone(), self.disk.clone());
         tokio::spawn(async move {
-            if !ended {
-                let _ = runtime.kill_exec(&id).await;
+            match runtime.end_exec(&id).await {
+                Ok(()) => forget(&disk, &id),
+                // The next agent tries again.
+                Err(error) => tracing::warn!(%error, "containerd keeps a process"),
             }
-            if let Err(error) = runtime.delete_exec(&id).await {
-                tracing::debug!(%error, "containerd keeps a process that has ended");
-            }
-            forget(&disk, &id);
         });
     }
 }

@@ -114,7 +114,7 @@ pub(super) async fn perform(hands: &Arc<Hands>, pod: &Arc<Pod>, work: Work, answ
 }
 
 /// The Pod's sandbox: as this process made it, or made now, or found as an earlier process left it.
-async fn sandbox(hands: &Hands, pod: &Arc<Pod>) -> Result<Sandbox, SandboxError> {
+pub(super) async fn sandbox(hands: &Hands, pod: &Arc<Pod>) -> Result<Sandbox, SandboxError> {
     let cell = hands.sandbox(uid(pod));
     let make = || async {
         let sandbox = hands.ground.clone().make(pod.clone(), hands.node_ips()).await?;

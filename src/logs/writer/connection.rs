@@ -11,11 +11,13 @@ pub(super) struct Connection {
     stream: UnixStream,
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
+    /// Bytes of it that are sent.
+    sent: usize,
 }
 
 impl Connection {
     pub(super) fn new(stream: UnixStream) -> Self {
-        Self { stream, incoming: Vec::new(), outgoing: Vec::new() }
+        Self { stream, incoming: Vec::new(), outgoing: Vec::new(), sent: 0 }
     }
 
     /// Reads what has come. False when the client has gone, or says more than any request is long.
@@ -52,18 +54,35 @@ impl Connection {
         self.flush()
     }
 
+    /// Says something else than a reply, once the client takes it.
+    pub(super) fn push(&mut self, parts: &[&[u8]]) {
+        if self.sent > self.outgoing.len() / 2 {
+            self.outgoing.drain(..self.sent);
+            self.sent = 0;
+        }
+        for part in parts {
+            self.outgoing.extend_from_slice(part);
+        }
+    }
+
+    /// Bytes that the client has not taken yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.outgoing.len() - self.sent
+    }
+
     /// Sends what the client takes now. False when it has gone.
     pub(super) fn flush(&mut self) -> bool {
-        while !self.outgoing.is_empty() {
-            match self.stream.write(&self.outgoing) {
+        while self.waiting() > 0 {
+            match self.stream.write(&self.outgoing[self.sent..]) {
                 Ok(0) => return false,
-                Ok(count) => drop(self.outgoing.drain(..count)),
+                Ok(count) => self.sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return false,
             }
         }
         self.outgoing = Vec::new();
+        self.sent = 0;
         true
     }
 }

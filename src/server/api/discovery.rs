@@ -29,8 +29,13 @@ fn parts(kind: &Kind) -> Vec<Part> {
     match (kind.group, kind.kind) {
         ("", "Pod") => {
             found.push(Part { name: "log", kind: None, verbs: &["get"] });
-            let exec = Some(("", "v1", "PodExecOptions"));
-            found.push(Part { name: "exec", kind: exec, verbs: &["create", "get"] });
+            for (name, kind) in [
+                ("exec", "PodExecOptions"),
+                ("attach", "PodAttachOptions"),
+                ("portforward", "PodPortForwardOptions"),
+            ] {
+                found.push(Part { name, kind: Some(("", "v1", kind)), verbs: &["create", "get"] });
+            }
             found.push(Part { name: "binding", kind: Some(("", "v1", "Binding")), verbs: &["create"] });
         }
         ("", "ServiceAccount") => {

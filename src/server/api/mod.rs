@@ -64,7 +64,7 @@ pub struct Endpoint {
     pub address: String,
     /// Counters.
     pub metrics: Metrics,
-    /// The way to the nodes, for logs and exec.
+    /// The way to the nodes, for logs and all that streams.
     pub nodes: Nodes,
     /// Whether the store has kept what was last written.
     pub store_works: Arc<AtomicBool>,
@@ -160,10 +160,10 @@ impl Endpoint {
                     .log(&self.view, target.namespace_text(), target.name_text(), &query, permit)
                     .await;
             }
-            ("Pod", Some("exec"), "get" | "create") => {
-                let (namespace, name, permit) =
-                    (target.namespace_text(), target.name_text(), self.long_running()?);
-                return self.nodes.exec(&self.view, namespace, name, request, permit).await;
+            ("Pod", Some(streamed), "get" | "create") if let Some(verb) = nodes::Verb::of(streamed) => {
+                let pod = (target.namespace_text(), target.name_text());
+                let permit = self.long_running()?;
+                return self.nodes.stream(&self.view, pod, verb, request, permit).await;
             }
             _ => {}
         }

@@ -1,8 +1,8 @@
-//! Pods' logs and exec, fetched from the node that runs the Pod.
+//! Pods' logs, exec, attach and port-forward, fetched from the node that runs the Pod.
 //!
 //! The node's kubelet endpoint is asked with the coordinator's proxy certificate. It must show the certificate that the
 //! Node's annotation names, or where there is none, one of this cluster's authority for its internal address. Logs are
-//! passed on as they come; exec is a tunnel of bytes once both sides have changed protocols.
+//! passed on as they come; the others are tunnels of bytes once both sides have changed protocols, whichever these are.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::query::{Query, encode};
 use super::reply::{BodyError, Payload, Reply};
-use crate::api::kinds::by_kind;
+use crate::api::kinds::{Kind, by_kind};
 use crate::api::status::Status;
 use crate::server::tls::{Identity, TlsError, client_config, fingerprint, pinning_client_config};
 use crate::server::view::View;
@@ -67,11 +67,34 @@ impl std::fmt::Debug for Nodes {
     }
 }
 
-/// A container, and where its node answers for it.
+/// What is streamed to and from a Pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// A command of its own in a container.
+    Exec,
+    /// A container's own streams.
+    Attach,
+    /// Connections to a Pod's ports.
+    PortForward,
+}
+
+impl Verb {
+    /// By its subresource.
+    pub fn of(subresource: &str) -> Option<Self> {
+        match subresource {
+            "exec" => Some(Self::Exec),
+            "attach" => Some(Self::Attach),
+            "portforward" => Some(Self::PortForward),
+            _ => None,
+        }
+    }
+}
+
+/// A container or Pod, and where its node answers for it.
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
     address: SocketAddr,
-    /// `/NAMESPACE/POD/CONTAINER`
+    /// `/NAMESPACE/POD/CONTAINER`, `/NAMESPACE/POD`
     path: String,
     /// SHA-256 of the certificate it serves, hexadecimal.
     certificate: Option<String>,
@@ -115,23 +138,38 @@ impl Nodes {
         Ok(Reply::new(200, "text/plain", Payload::Stream(body.take_until(end).boxed())))
     }
 
-    /// GET or POST `pods/NAME/exec`.
-    pub async fn exec(
+    /// GET or POST `pods/NAME/exec`, `attach`, `portforward`.
+    pub async fn stream(
         &self,
         view: &View,
-        namespace: &str,
-        name: &str,
-        mut request: Request<Incoming>,
+        pod: (&str, &str),
+        verb: Verb,
+        request: Request<Incoming>,
         permit: OwnedSemaphorePermit,
     ) -> Result<Reply, Status> {
-        let query = Query::parse(request.uri().query().unwrap_or_default());
-        let place = place(view, namespace, name, query.get("container"))?
-            .ok_or_else(|| Status::bad_request(format!("pod {name} does not have a host assigned")))?;
+        let ((namespace, name), query) = (pod, Query::parse(request.uri().query().unwrap_or_default()));
+        let place = match verb {
+            Verb::Exec | Verb::Attach => place(view, namespace, name, query.get("container"))?,
+            Verb::PortForward => pod_place(view, namespace, name)?,
+        };
+        let place =
+            place.ok_or_else(|| Status::bad_request(format!("pod {name} does not have a host assigned")))?;
         if !request.headers().contains_key(UPGRADE) {
             return Err(Status::bad_request("Upgrade request required"));
         }
-        let onward = onward(&place, &query, request.method(), request.headers())?;
-        let response = self.ask(&place, onward).await?;
+        let onward = onward(&place, verb, &query, request.method(), request.headers())?;
+        self.tunnel(&place, onward, request, permit).await
+    }
+
+    /// Asks a node to change protocols, and if it does, carries bytes between there and the client.
+    async fn tunnel(
+        &self,
+        place: &Place,
+        onward: Request<Empty<Bytes>>,
+        mut request: Request<Incoming>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Reply, Status> {
+        let response = self.ask(place, onward).await?;
         if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
             return Err(refusal(response).await);
         }
@@ -209,18 +247,31 @@ async fn tunnel(ours: hyper::upgrade::OnUpgrade, theirs: hyper::upgrade::OnUpgra
 /// The request as the kubelet wants it.
 fn onward(
     place: &Place,
+    verb: Verb,
     query: &Query,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Request<Empty<Bytes>>, Status> {
     let mut words = Vec::new();
-    for (ours, theirs) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
-        if query.flag(ours) {
-            words.push(format!("{theirs}=1"));
+    let path = match verb {
+        Verb::Exec => "/exec",
+        Verb::Attach => "/attach",
+        Verb::PortForward => "/portForward",
+    };
+    if verb == Verb::PortForward {
+        words.extend(query.all("ports").map(|word| format!("ports={}", encode(word))));
+    } else {
+        for (ours, theirs) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")]
+        {
+            if query.flag(ours) {
+                words.push(format!("{theirs}=1"));
+            }
         }
     }
-    words.extend(query.all("command").map(|word| format!("command={}", encode(word))));
-    let uri = with_query(format!("/exec{}", place.path), &words.join("&"));
+    if verb == Verb::Exec {
+        words.extend(query.all("command").map(|word| format!("command={}", encode(word))));
+    }
+    let uri = with_query(format!("{path}{}", place.path), &words.join("&"));
     let mut request = Request::builder().method(method).uri(uri).header(HOST, place.address.to_string());
     for (name, value) in upgrade_headers(headers) {
         request = request.header(name, value);
@@ -264,22 +315,39 @@ async fn refusal(response: Response<Incoming>) -> Status {
 
 /// Where a Pod's container is to be asked for; none while the Pod has no node.
 fn place(view: &View, namespace: &str, name: &str, container: Option<&str>) -> Result<Option<Place>, Status> {
-    let row = |kind| by_kind("", "v1", kind).expect("a row of the table of kinds");
-    let pod =
-        view.get(row("Pod"), namespace, name).ok_or_else(|| Status::not_found("", "pods", name))?.value();
+    let pod = pod(view, namespace, name)?;
     let container = choose_container(&pod, name, container)?;
+    on_node(view, &pod, format!("/{namespace}/{name}/{}", encode(&container)))
+}
+
+/// Where a Pod is to be asked for; none while it has no node.
+fn pod_place(view: &View, namespace: &str, name: &str) -> Result<Option<Place>, Status> {
+    on_node(view, &pod(view, namespace, name)?, format!("/{namespace}/{name}"))
+}
+
+fn row(kind: &str) -> &'static Kind {
+    by_kind("", "v1", kind).expect("a row of the table of kinds")
+}
+
+fn pod(view: &View, namespace: &str, name: &str) -> Result<Value, Status> {
+    let pod = view.get(row("Pod"), namespace, name);
+    Ok(pod.ok_or_else(|| Status::not_found("", "pods", name))?.value())
+}
+
+fn on_node(view: &View, pod: &Value, path: String) -> Result<Option<Place>, Status> {
     let node_name = pod["spec"]["nodeName"].as_str().unwrap_or_default();
     if node_name.is_empty() {
         return Ok(None);
     }
-    let node = view
-        .get(row("Node"), "", node_name)
-        .ok_or_else(|| Status::not_found("", "nodes", node_name))?
-        .value();
+    node_place(view, node_name, path).map(Some)
+}
+
+fn node_place(view: &View, name: &str, path: String) -> Result<Place, Status> {
+    let node = view.get(row("Node"), "", name).ok_or_else(|| Status::not_found("", "nodes", name))?.value();
     let address = kubelet_address(&node)
-        .ok_or_else(|| Status::internal(format!("node {node_name:?} has no address of type InternalIP")))?;
+        .ok_or_else(|| Status::internal(format!("node {name:?} has no address of type InternalIP")))?;
     let certificate = node["metadata"]["annotations"][CERTIFICATE].as_str().map(str::to_owned);
-    Ok(Some(Place { address, certificate, path: format!("/{namespace}/{name}/{}", encode(&container)) }))
+    Ok(Place { address, path, certificate })
 }
 
 fn kubelet_address(node: &Value) -> Option<SocketAddr> {

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::metrics::Metric;
 use crate::api::status::Status;
+use crate::logs::tap::Tap;
 
 /// A container as the API names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +52,28 @@ pub struct ExecRequest {
     pub command: Vec<String>,
     /// Its streams.
     pub streams: Streams,
+    /// Columns and rows its terminal begins with, where they are known.
+    pub size: Option<(u16, u16)>,
+}
+
+/// A running container's own streams.
+#[derive(Debug)]
+pub struct Attachment<C> {
+    /// What it puts out.
+    pub tap: Tap,
+    /// The FIFO it reads its input from; none where it takes none.
+    pub stdin: Option<PathBuf>,
+    /// Its terminal and its input's end.
+    pub console: C,
 }
 
 /// The node, as the API sees it. A [`Status`] says why something cannot be had; its message reaches the user.
 pub trait NodeBackend: Send + Sync + 'static {
     /// A process started by [`Self::exec`].
     type Execution: Execution;
+
+    /// A container that somebody is attached to.
+    type Attached: Console;
 
     /// The log of the container's current or last run, or with `previous` of the run before that.
     fn log(
@@ -74,6 +92,23 @@ pub trait NodeBackend: Send + Sync + 'static {
         request: ExecRequest,
     ) -> impl Future<Output = Result<Self::Execution, Status>> + Send;
 
+    /// Joins the streams of a container, which must be running.
+    fn attach(
+        &self,
+        container: &ContainerPath,
+    ) -> impl Future<Output = Result<Attachment<Self::Attached>, Status>> + Send;
+
+    /// Whether connections to a Pod's ports can be had.
+    fn is_reachable(&self, namespace: &str, pod: &str) -> impl Future<Output = Result<(), Status>> + Send;
+
+    /// Connects to a port of a Pod, from inside its network.
+    fn dial(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+    ) -> impl Future<Output = Result<TcpStream, Status>> + Send;
+
     /// All Pods of this node, with their status.
     fn pods(&self) -> impl Future<Output = Vec<Arc<Pod>>> + Send;
 
@@ -81,16 +116,20 @@ pub trait NodeBackend: Send + Sync + 'static {
     fn metrics(&self) -> impl Future<Output = Vec<Metric>> + Send;
 }
 
-/// A running exec. Dropped when its session is over; what the runtime keeps of it can then be removed.
-pub trait Execution: Send + Sync + 'static {
-    /// Waits for its end: the exit code, 128 + signal when killed.
-    fn wait(&self) -> impl Future<Output = Result<i32, Status>> + Send;
-
+/// What can be done to a process besides feeding it.
+pub trait Console: Send + Sync + 'static {
     /// Sets the terminal's size, in characters.
     fn resize(&self, width: u16, height: u16) -> impl Future<Output = ()> + Send;
 
-    /// Lets the process see the end of its input, once it has read what is in the FIFO.
+    /// The client will send no more input. An exec sees the end of its input once it has read what is in the FIFO, a
+    /// container if it wants its input only once.
     fn close_stdin(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A running exec. Dropped when its session is over; what the runtime keeps of it can then be removed.
+pub trait Execution: Console {
+    /// Waits for its end: the exit code, 128 + signal when killed.
+    fn wait(&self) -> impl Future<Output = Result<i32, Status>> + Send;
 
     /// Kills it (SIGKILL).
     fn kill(&self) -> impl Future<Output = ()> + Send;

@@ -89,6 +89,7 @@ pub(super) async fn start(
     let wanted = logs::client::Wanted {
         id: id.clone(),
         terminal,
+        input: container.stdin.unwrap_or(false),
         log: log_file(hands, pod, run),
         link: Some(log_link(hands, pod, run)),
         rotation: logs::Rotation::default(),
@@ -103,7 +104,7 @@ pub(super) async fn start(
         pod_uid: uid(pod).to_owned(),
         systemd_cgroup: hands.ground.cgroups.driver() == cgroup::Driver::Systemd,
     };
-    let stdio = Stdio { stdin: None, stdout: Some(fifos.stdout), stderr: fifos.stderr, terminal };
+    let stdio = Stdio { stdin: fifos.stdin, stdout: Some(fifos.stdout), stderr: fifos.stderr, terminal };
     match make_and_start(hands, pod, &request, &stdio).await {
         Ok((pid, started_at)) => Ok(Input::ContainerStarted { run: run.clone(), id, pid, started_at }),
         Err(failed) => {
