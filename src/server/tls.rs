@@ -468,6 +468,17 @@ pub fn pinning_client_config(identity: &Identity) -> Result<ClientConfig, TlsErr
         .map_err(|e| TlsError::Setup(e.to_string()))
 }
 
+/// A client that shows no certificate and takes any, of servers that are none of this cluster's: what a Pod serves is
+/// as trustworthy as the Pod.
+pub fn unknown_client_config() -> Result<ClientConfig, TlsError> {
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| TlsError::Setup(e.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ProvenKey(provider())))
+        .with_no_client_auth())
+}
+
 /// Leaves who the server is to the caller, and checks that it has the certificate's key.
 #[derive(Debug)]
 struct ProvenKey(Arc<CryptoProvider>);

@@ -58,9 +58,19 @@ async fn discovery_is_told_plainly_and_aggregated() {
     let core = server.get("/api/v1").await.1;
     let names: Vec<_> =
         core["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
-    for name in
-        ["pods", "pods/log", "pods/exec", "pods/status", "namespaces/finalize", "configmaps", "events"]
-    {
+    for name in [
+        "pods",
+        "pods/log",
+        "pods/exec",
+        "pods/attach",
+        "pods/portforward",
+        "pods/proxy",
+        "nodes/proxy",
+        "pods/status",
+        "namespaces/finalize",
+        "configmaps",
+        "events",
+    ] {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
     assert_eq!(server.get("/api").await.1["versions"], json!(["v1"]));

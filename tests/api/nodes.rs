@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::machine::Local;
 use crate::server::Server;
 
+const PATCH: reqwest::Method = reqwest::Method::PATCH;
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
 /// A node API that a Node of the cluster points at.
@@ -177,5 +178,97 @@ async fn a_node_with_a_foreign_certificate_is_not_believed() {
     let message = status["message"].as_str().unwrap();
     assert!(code == 500 && message.contains("tls: "), "{message}");
     elsewhere.running.stop().await;
+    server.running.stop().await;
+}
+
+/// A web server that says what it was asked.
+async fn start_echo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let echo = |request: axum::extract::Request| async move {
+        let (parts, body) = request.into_parts();
+        let header =
+            |name: &str| parts.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+        let said = format!("{} {}", parts.method, parts.uri);
+        let headers = [header("x-mine"), header("authorization"), header("x-forwarded-uri")].join("|");
+        let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        let answer = format!("{said}\n{headers}\n{}", String::from_utf8_lossy(&body));
+        (axum::http::StatusCode::IM_A_TEAPOT, [("location", "/elsewhere"), ("x-theirs", "yes")], answer)
+    };
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(echo)).await });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_passed_on_to_nodes_pods_and_services_as_they_are() {
+    let server = Server::start().await;
+    let _node = start_node(&server).await;
+    let echo = start_echo().await;
+    let port = echo.port();
+    let metrics = server.kubectl_ok(&["get", "--raw", "/api/v1/nodes/n1/proxy/metrics"]).await;
+    assert!(metrics.contains("leasehold_pods 1"), "{metrics}");
+    assert_eq!(server.get("/api/v1/nodes/n1/proxy/healthz").await, (200, json!("ok")));
+
+    make_running(&server, &pod("web", "n1", &["main"])).await;
+    let placed = json!({ "status": { "podIP": "127.0.0.1" } });
+    let patch = "application/merge-patch+json";
+    let (code, answer) = server.send(PATCH, &format!("{PODS}/web/status"), patch, placed.to_string()).await;
+    assert_eq!(code, 200, "{answer}");
+    let base = format!("{PODS}/web:{port}/proxy");
+    for (method, body) in
+        [(reqwest::Method::POST, "some body"), (reqwest::Method::DELETE, ""), (reqwest::Method::GET, "")]
+    {
+        let url = server.url(&format!("{base}/a%2Fb/c/?x=1&y=%20"));
+        let request = server.http.request(method.clone(), url).header("x-mine", "mine").body(body);
+        let response = request.send().await.unwrap();
+        let headers = response.headers();
+        assert_eq!((response.status().as_u16(), headers["x-theirs"].to_str().unwrap()), (418, "yes"));
+        assert_eq!(headers["location"].to_str().unwrap(), format!("{base}/elsewhere"));
+        let expected = format!("{method} /a%2Fb/c/?x=1&y=%20\nmine||{base}/a%2Fb/c/\n{body}");
+        assert_eq!(response.text().await.unwrap(), expected);
+    }
+    // Without a slash at the end the links of a page would lead out of the proxy: so the client is sent there.
+    let (code, answer) = server.get(&base).await;
+    assert!(code == 418 && answer.as_str().unwrap().starts_with("GET /\n"), "{answer}");
+
+    let service =
+        json!({ "metadata": { "name": "s" }, "spec": { "ports": [{ "name": "web", "port": 80 }] } });
+    let (code, answer) = server.post("/api/v1/namespaces/default/services", &service).await;
+    assert_eq!(code, 201, "{answer}");
+    let of_service = "/api/v1/namespaces/default/services/s:web/proxy/x";
+    let (code, answer) = server.get(of_service).await;
+    assert_eq!(
+        (code, answer["message"].as_str().unwrap()),
+        (503, "no endpoints available for service \"s\"")
+    );
+    let slice = json!({
+        "metadata": { "name": "s-1", "labels": { "kubernetes.io/service-name": "s" } },
+        "addressType": "IPv4", "ports": [{ "name": "web", "port": port }],
+        "endpoints": [{ "addresses": ["127.0.0.1"], "nodeName": "n1" }],
+    });
+    let (code, answer) =
+        server.post("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", &slice).await;
+    // The store may have no endpoint of loopback, as upstream's has none.
+    if code == 201 {
+        let (code, answer) = server.get(of_service).await;
+        assert!(code == 418 && answer.as_str().unwrap().starts_with("GET /x\n"), "{answer}");
+    } else {
+        assert_eq!(code, 422, "{answer}");
+    }
+
+    for (path, code, message) in [
+        (format!("{PODS}/none:1/proxy/"), 404, "pods \"none\" not found"),
+        (format!("{PODS}/web/proxy/"), 400, "no port \"\" to pass the request on to"),
+        (format!("{PODS}/ftp:web:1/proxy/"), 400, "invalid pods request \"ftp:web:1\""),
+        ("/api/v1/nodes/n2/proxy/".into(), 404, "nodes \"n2\" not found"),
+    ] {
+        let (found, status) = server.get(&path).await;
+        assert_eq!((found, status["message"].as_str().unwrap()), (code, message), "{path}");
+    }
+    // What only the coordinator's own machine may reach is not reached through it.
+    let elsewhere = json!({ "status": { "podIP": "169.254.169.254" } });
+    server.send(PATCH, &format!("{PODS}/web/status"), patch, elsewhere.to_string()).await;
+    let (code, status) = server.get(&format!("{base}/")).await;
+    assert_eq!((code, status["message"].as_str().unwrap()), (400, "address not allowed"));
     server.running.stop().await;
 }

@@ -125,9 +125,12 @@ impl NodeBackend for Backend {
         let Some(status) = status else { return Err(waiting("ContainerCreating")) };
         let state = status.state.clone().unwrap_or_default();
         let attempt = attempt(&status, previous).ok_or_else(|| match (&state.waiting, previous) {
-            (Some(waiting_state), false) => {
-                waiting(waiting_state.reason.as_deref().unwrap_or("ContainerCreating"))
-            }
+            (Some(waiting_state), false) => waiting(match waiting_state.reason.as_deref() {
+                Some("ErrImagePull") => "image can't be pulled",
+                Some("ImagePullBackOff") => "trying and failing to pull image",
+                Some(reason) => reason,
+                None => "ContainerCreating",
+            }),
             (_, true) => Status::bad_request(format!(
                 "previous terminated container {name:?} in pod {pod_name:?} not found"
             )),

@@ -26,6 +26,10 @@ fn parts(kind: &Kind) -> Vec<Part> {
     if kind.has_status {
         found.push(Part { name: "status", kind: None, verbs: STATUS_VERBS });
     }
+    if let ("", Some(options)) = (kind.group, proxy_options(kind.kind)) {
+        let verbs = &["create", "delete", "get", "patch", "update"];
+        found.push(Part { name: "proxy", kind: Some(("", "v1", options)), verbs });
+    }
     match (kind.group, kind.kind) {
         ("", "Pod") => {
             found.push(Part { name: "log", kind: None, verbs: &["get"] });
@@ -46,6 +50,15 @@ fn parts(kind: &Kind) -> Vec<Part> {
         _ => {}
     }
     found
+}
+
+fn proxy_options(kind: &str) -> Option<&'static str> {
+    match kind {
+        "Node" => Some("NodeProxyOptions"),
+        "Pod" => Some("PodProxyOptions"),
+        "Service" => Some("ServiceProxyOptions"),
+        _ => None,
+    }
 }
 
 /// Groups and their versions in the order of the table.

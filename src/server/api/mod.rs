@@ -165,6 +165,10 @@ impl Endpoint {
                 let permit = self.long_running()?;
                 return self.nodes.stream(&self.view, pod, verb, request, permit).await;
             }
+            _ if target.is_passed_on() => {
+                let permit = self.long_running()?;
+                return self.nodes.proxy(&self.view, &target, request, permit).await;
+            }
             _ => {}
         }
         let (parts, incoming) = request.into_parts();
@@ -234,6 +238,8 @@ fn verb(method: &Method, target: &Target, query: &Query) -> Option<&'static str>
     }
     let confined = target.namespace.is_some() || !target.kind.namespaced;
     match *method {
+        Method::DELETE if target.is_passed_on() => Some("delete"),
+        Method::OPTIONS if target.is_passed_on() => Some("get"),
         Method::GET | Method::HEAD if target.subresource.is_none() && watches => Some("watch"),
         Method::GET | Method::HEAD if is_named => Some("get"),
         Method::GET | Method::HEAD => Some("list"),

@@ -1,4 +1,4 @@
-//! Pods' logs, exec, attach and port-forward, fetched from the node that runs the Pod.
+//! Pods' logs, exec, attach and port-forward, fetched from the node that runs the Pod; [`proxy`] passes on requests.
 //!
 //! The node's kubelet endpoint is asked with the coordinator's proxy certificate. It must show the certificate that the
 //! Node's annotation names, or where there is none, one of this cluster's authority for its internal address. Logs are
@@ -18,6 +18,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsConnector;
@@ -27,8 +28,14 @@ use super::query::{Query, encode};
 use super::reply::{BodyError, Payload, Reply};
 use crate::api::kinds::{Kind, by_kind};
 use crate::api::status::Status;
-use crate::server::tls::{Identity, TlsError, client_config, fingerprint, pinning_client_config};
+use crate::server::tls::{
+    Identity, TlsError, client_config, fingerprint, pinning_client_config, unknown_client_config,
+};
 use crate::server::view::View;
+
+mod proxy;
+
+use proxy::Destination;
 
 /// Time to reach a node and finish the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +65,8 @@ const UPGRADE_HEADERS: [&str; 7] = [
 pub struct Nodes {
     by_authority: TlsConnector,
     pinning: TlsConnector,
+    /// To servers that are not ours: takes any certificate, shows none.
+    unknown: TlsConnector,
     stop: CancellationToken,
 }
 
@@ -106,6 +115,7 @@ impl Nodes {
         Ok(Self {
             by_authority: TlsConnector::from(Arc::new(client_config(identity, ca_pem)?)),
             pinning: TlsConnector::from(Arc::new(pinning_client_config(identity)?)),
+            unknown: TlsConnector::from(Arc::new(unknown_client_config()?)),
             stop,
         })
     }
@@ -188,36 +198,47 @@ impl Nodes {
     }
 
     async fn ask(&self, place: &Place, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, Status> {
-        let method = request.method().as_str().to_owned();
-        let url = format!("https://{}{}", place.address, request.uri());
-        let failed = |why: String| {
-            let method = if method == "GET" { "Get" } else { "Post" };
-            Status::new(500, "InternalError", format!("{method} {url:?}: {why}"))
-        };
-        let connect = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(place));
-        let stream = connect
-            .await
-            .map_err(|_| failed(format!("dial tcp {}: i/o timeout", place.address)))?
-            .map_err(&failed)?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(e.to_string()))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "a connection to a node ended early");
-            }
-        });
-        tokio::time::timeout(ANSWER_TIMEOUT, sender.send_request(request))
+        let failed = failed(&request, "https", place.address);
+        let stream = within(CONNECT_TIMEOUT, place.address, self.connect(place)).await.map_err(&failed)?;
+        tokio::time::timeout(ANSWER_TIMEOUT, send(stream, request))
             .await
             .map_err(|_| failed("the node does not answer".into()))?
-            .map_err(|e| failed(e.to_string()))
+            .map_err(failed)
+    }
+
+    /// Asks any server; a body takes what time it takes.
+    async fn ask_server(
+        &self,
+        destination: &Destination,
+        request: Request<Incoming>,
+    ) -> Result<Response<Incoming>, Status> {
+        let address = destination.address();
+        match destination {
+            Destination::Node(place) => {
+                let failed = failed(&request, "https", address);
+                let stream = within(CONNECT_TIMEOUT, address, self.connect(place)).await.map_err(&failed)?;
+                send(stream, request).await.map_err(failed)
+            }
+            Destination::Server { tls: true, .. } => {
+                let failed = failed(&request, "https", address);
+                let connect = async {
+                    let name = ServerName::IpAddress(address.ip().into());
+                    self.unknown.connect(name, dial(address).await?).await.map_err(|e| format!("tls: {e}"))
+                };
+                let stream = within(CONNECT_TIMEOUT, address, connect).await.map_err(&failed)?;
+                send(stream, request).await.map_err(failed)
+            }
+            Destination::Server { tls: false, .. } => {
+                let failed = failed(&request, "http", address);
+                let stream = within(CONNECT_TIMEOUT, address, dial(address)).await.map_err(&failed)?;
+                send(stream, request).await.map_err(failed)
+            }
+        }
     }
 
     async fn connect(&self, place: &Place) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
         let address = place.address;
-        let socket = TcpStream::connect(address)
-            .await
-            .map_err(|e| format!("dial tcp {address}: connect: {}", in_words(&e)))?;
-        let _ = socket.set_nodelay(true);
+        let socket = dial(address).await?;
         let name = ServerName::IpAddress(address.ip().into());
         let Some(expected) = &place.certificate else {
             return self.by_authority.connect(name, socket).await.map_err(|e| format!("tls: {e}"));
@@ -229,6 +250,47 @@ impl Nodes {
         }
         Ok(stream)
     }
+}
+
+async fn dial(address: SocketAddr) -> Result<TcpStream, String> {
+    let socket = TcpStream::connect(address).await;
+    let socket = socket.map_err(|e| format!("dial tcp {address}: connect: {}", in_words(&e)))?;
+    let _ = socket.set_nodelay(true);
+    Ok(socket)
+}
+
+async fn within<T>(
+    limit: Duration,
+    address: SocketAddr,
+    connect: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let connected = tokio::time::timeout(limit, connect).await;
+    connected.map_err(|_| format!("dial tcp {address}: i/o timeout"))?
+}
+
+/// What a request that got no answer is answered with.
+fn failed<B>(request: &Request<B>, scheme: &str, address: SocketAddr) -> impl Fn(String) -> Status + use<B> {
+    let method = if request.method() == Method::GET { "Get" } else { "Post" };
+    let url = format!("{scheme}://{address}{}", request.uri());
+    move |why| Status::new(500, "InternalError", format!("{method} {url:?}: {why}"))
+}
+
+/// Sends a request on a connection of its own, which lives as long as the answer.
+async fn send<S, B>(stream: S, request: Request<B>) -> Result<Response<Incoming>, String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection to a node or Pod ended early");
+        }
+    });
+    sender.send_request(request).await.map_err(|error| error.to_string())
 }
 
 /// As Go says it, without the number.

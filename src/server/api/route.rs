@@ -65,6 +65,12 @@ impl Target {
         self.namespace.as_deref().unwrap_or_default()
     }
 
+    /// Whether requests are passed on to a node, Pod or Service.
+    pub fn is_passed_on(&self) -> bool {
+        let has_server = self.kind.group.is_empty() && matches!(self.kind.kind, "Node" | "Pod" | "Service");
+        has_server && self.subresource.as_deref() == Some("proxy")
+    }
+
     /// The name, empty for a collection.
     pub fn name_text(&self) -> &str {
         self.name.as_deref().unwrap_or_default()
@@ -121,6 +127,9 @@ fn target(group: &str, version: &str, words: &[&str]) -> Route {
     let (plural, name, subresource) = match words {
         [plural] => (plural, None, None),
         [plural, name] => (plural, Some((*name).to_owned()), None),
+        [plural @ ("nodes" | "pods" | "services"), name, "proxy", ..] if group.is_empty() && !watch => {
+            (plural, Some((*name).to_owned()), Some("proxy".to_owned()))
+        }
         [plural, name, subresource] => (plural, Some((*name).to_owned()), Some((*subresource).to_owned())),
         _ => return Route::Unknown,
     };
