@@ -10,6 +10,7 @@ pub mod fields;
 pub mod hash;
 pub mod image;
 pub mod kinds;
+pub mod managed;
 pub mod merge_keys;
 pub mod model;
 pub mod names;

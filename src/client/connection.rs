@@ -56,6 +56,7 @@ pub struct Connection {
     authority_pem: Vec<u8>,
     identity_pem: Option<Vec<u8>>,
     bearer: Option<String>,
+    program: &'static str,
 }
 
 impl std::fmt::Debug for Connection {
@@ -100,7 +101,20 @@ impl Connection {
         });
         let authority_pem =
             config.root_cert.iter().flatten().flat_map(|der| pem("CERTIFICATE", der)).collect();
-        Ok(Self { path: path.into(), url: config.cluster_url, authority_pem, identity_pem, bearer })
+        Ok(Self {
+            path: path.into(),
+            url: config.cluster_url,
+            authority_pem,
+            identity_pem,
+            bearer,
+            program: "leasehold",
+        })
+    }
+
+    /// The same way for requests of `program`: the name under which the coordinator records what they write.
+    #[must_use]
+    pub fn called(self, program: &'static str) -> Self {
+        Self { program, ..self }
     }
 
     /// Where the coordinator is.
@@ -136,7 +150,7 @@ impl Connection {
         let mut builder = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
-            .user_agent(concat!("leasehold/", env!("CARGO_PKG_VERSION")));
+            .user_agent(format!("{}/{}", self.program, env!("CARGO_PKG_VERSION")));
         let roots = reqwest::Certificate::from_pem_bundle(&self.authority_pem).map_err(failed)?;
         builder = builder.tls_certs_only(roots);
         if let Some(pem) = &self.identity_pem {

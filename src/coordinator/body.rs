@@ -64,7 +64,7 @@ impl Turn<'_, '_> {
         found
     }
 
-    fn finish(&mut self, value: &mut Value) -> Result<(), Status> {
+    pub(super) fn finish(&mut self, value: &mut Value) -> Result<(), Status> {
         if is_deeper(value, DEPTH_MAX) {
             return Err(Status::bad_request(format!("the object is nested deeper than {DEPTH_MAX} levels")));
         }

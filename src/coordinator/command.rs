@@ -27,6 +27,8 @@ pub struct Command {
     pub field_validation: FieldValidation,
     /// Who looks at what would be written, before it is.
     pub guard: Option<Arc<dyn Guard>>,
+    /// Who writes, as `metadata.managedFields` names it; empty for nobody in particular.
+    pub manager: String,
 }
 
 /// Looks at a write once it is known what it makes of the object, which for a patch is only then. It stands for
@@ -84,6 +86,7 @@ impl Command {
             dry_run: false,
             field_validation: FieldValidation::default(),
             guard: None,
+            manager: String::new(),
         }
     }
 }
@@ -113,6 +116,19 @@ pub enum Action {
         subresource: Subresource,
         /// The change ([`crate::api::patch::Patch::parse`]).
         patch: Patch,
+    },
+    /// PATCH with a configuration to apply (server-side apply). It may create the object.
+    Apply {
+        /// Name of the path.
+        name: String,
+        /// Which part of the object the path names.
+        subresource: Subresource,
+        /// What the applier wants.
+        configuration: Value,
+        /// Whether fields of others are taken from them.
+        force: bool,
+        /// What to answer where the object would be made, when whoever asks may not.
+        not_to_be_made: Option<Box<Status>>,
     },
     /// DELETE of one object.
     Delete {
@@ -146,6 +162,17 @@ pub enum Subresource {
     Status,
     /// `spec.finalizers` of a Namespace.
     Finalize,
+}
+
+impl Subresource {
+    /// The last part of the path, empty for the object itself.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Main => "",
+            Self::Status => "status",
+            Self::Finalize => "finalize",
+        }
+    }
 }
 
 /// `metav1.DeleteOptions`, as far as it concerns the commit.

@@ -102,6 +102,7 @@ impl Turn<'_, '_> {
             value["metadata"]["generation"] = 1.into();
         }
         (kind.defaults)(value);
+        self.own_new(value);
         if is(kind, "", "Pod") {
             pod::prepare_new(value, self.now)?;
         } else if is(kind, "", "Namespace") {

@@ -17,6 +17,7 @@ mod delete;
 mod expiry;
 mod metadata;
 mod namespace;
+mod ownership;
 mod pod;
 mod rules;
 pub mod state;
@@ -50,6 +51,9 @@ pub fn commit(
         Action::Create { body } => turn.create(body),
         Action::Update { name, subresource, body } => turn.update(name, *subresource, body),
         Action::Patch { name, subresource, patch } => turn.patch(name, *subresource, patch),
+        Action::Apply { name, subresource, configuration, force, not_to_be_made } => {
+            turn.apply(name, *subresource, configuration, *force, not_to_be_made.as_deref())
+        }
         Action::Delete { name, options } => turn.delete(name, options),
         Action::Bind { name, body } => turn.bind(name, body),
         Action::Expire { name, resource_version } => Ok(turn.expire(name, *resource_version)),

@@ -77,7 +77,7 @@ impl Turn<'_, '_> {
     }
 
     /// Puts `new` in the place of `old`, as far as this subresource may.
-    fn replace(
+    pub(super) fn replace(
         &mut self,
         current: &Arc<Object>,
         old: &Value,
@@ -89,6 +89,7 @@ impl Turn<'_, '_> {
         self.check_version(name, &mut new, current)?;
         metadata::preserve(&mut new, old);
         self.keep_apart(&mut new, old, subresource)?;
+        self.own_changes(&mut new, old, subresource);
         self.count_generation(&mut new, old);
         self.ask_guard(name, Written::Part(subresource), Some(old), Some(&new))?;
         let errors = self.update_errors(&new, old, subresource);

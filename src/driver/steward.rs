@@ -40,7 +40,7 @@ pub(super) enum Input {
 
 /// Starts stewarding with the rights of `connection`, on behalf of node `node_name`.
 pub(super) fn start(connection: &Connection, node_name: &str) -> anyhow::Result<()> {
-    let client = connection.client()?;
+    let client = connection.clone().called("leasehold-steward").client()?;
     let (inputs, heard) = mpsc::channel(INPUTS_MAX);
     let all = WatchConfig::default;
     tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::DaemonSets));

@@ -73,6 +73,8 @@ pub(super) fn taken(mut lease: Lease, stamp: &Stamp<'_>) -> Lease {
 /// The Lease as a renewal writes it.
 pub(super) fn renewed(mut lease: Lease, stamp: &Stamp<'_>) -> Lease {
     let serial = annotation(&lease, SERIAL).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    // Who owns which field stays as it is; sending it back would only cost the coordinator.
+    lease.metadata.managed_fields = None;
     let annotations = lease.metadata.annotations.get_or_insert_default();
     annotations.insert(SERIAL.to_owned(), serial.wrapping_add(1).to_string());
     annotations.insert(SENT_AT.to_owned(), stamp.sent.since_boot().as_nanos().to_string());

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod access;
+mod apply;
 mod forms;
 mod kubectl;
 mod lists;

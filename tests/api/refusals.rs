@@ -118,7 +118,7 @@ async fn paths_methods_and_forms_that_are_not_served_are_refused() {
     let accept = |value: &'static str| server.http.get(server.url(CONFIG_MAPS)).header("accept", value);
     let refusal = accept("application/vnd.kubernetes.protobuf").send().await.unwrap();
     assert_eq!(refusal.status(), 406);
-    let apply = "application/apply-patch+yaml";
+    let apply = "application/apply-patch+cbor";
     let (code, status) = server.send(Method::PATCH, &format!("{CONFIG_MAPS}/x"), apply, "{}").await;
     assert_eq!((code, &status["reason"]), (415, &json!("UnsupportedMediaType")), "{status}");
     server.running.stop().await;

@@ -82,6 +82,11 @@ impl Model {
         &self.types[index]
     }
 
+    /// All types, in the order of their indices.
+    pub fn types(&self) -> &[Type] {
+        &self.types
+    }
+
     /// The shape of a kind's objects.
     pub fn root(&self, kind: &Kind) -> &Shape {
         let row = served()

@@ -29,6 +29,22 @@ pub fn is_atomic_field(owner: &str, field: &str) -> bool {
     ATOMIC_FIELDS.contains(&(owner, field))
 }
 
+/// Whether the struct in a field has several owners though its type is atomic elsewhere.
+pub fn is_granular_field(owner: &str, field: &str) -> bool {
+    GRANULAR_FIELDS.contains(&(owner, field))
+}
+
+/// Whether upstream's types write this struct or list even when it is empty, so that its mere presence is nobody's.
+pub fn is_always_there(owner: &str, field: &str) -> bool {
+    let row = ALWAYS_THERE.iter().find(|(name, _)| *name == field);
+    row.is_some_and(|(_, owners)| owners.is_empty() || owners.contains(&owner))
+}
+
+/// What a key of list elements is when an element does not say.
+pub fn key_default(key: &str) -> Option<&'static str> {
+    (key == "protocol").then_some("TCP")
+}
+
 /// Whether objects of this type have one owner as a whole, wherever they stand.
 pub fn is_atomic_type(name: &str) -> bool {
     ATOMIC_TYPES.contains(&name)
@@ -76,17 +92,25 @@ static MAPS: &[(&str, &str, &[&str])] = &[
     ("DeploymentStatus", "conditions", TYPE),
     ("ReplicaSetStatus", "conditions", TYPE),
     ("StatefulSetStatus", "conditions", TYPE),
-    ("PodDisruptionBudgetStatus", "conditions", TYPE),
+    ("PodStatus", "nodeAllocatableResourceClaimStatuses", &["resourceClaimName"]),
+    ("HorizontalPodAutoscalerStatus", "conditions", TYPE),
     ("CertificateSigningRequestStatus", "conditions", TYPE),
+    ("ComponentStatus", "conditions", TYPE),
+    ("ServiceCIDRStatus", "conditions", TYPE),
+    ("PodDisruptionBudgetStatus", "conditions", TYPE),
+    ("CSINodeSpec", "drivers", NAME),
 ];
 
 static SETS: &[(&str, &str)] = &[
     ("ObjectMeta", "finalizers"),
     ("NodeSpec", "podCIDRs"),
     ("ContainerRestartRuleOnExitCodes", "values"),
+    ("NodeAllocatableResourceClaimStatus", "containers"),
     ("PodFailurePolicyOnExitCodesRequirement", "values"),
     ("UncountedTerminatedPods", "failed"),
     ("UncountedTerminatedPods", "succeeded"),
+    ("Endpoint", "addresses"),
+    ("CSIDriverSpec", "volumeLifecycleModes"),
 ];
 
 static ATOMIC_FIELDS: &[(&str, &str)] = &[
@@ -96,8 +120,50 @@ static ATOMIC_FIELDS: &[(&str, &str)] = &[
     ("Scheduling", "nodeSelector"),
 ];
 
+/// Fields whose type is atomic elsewhere.
+static GRANULAR_FIELDS: &[(&str, &str)] = &[("PersistentVolumeSpec", "claimRef")];
+
+/// Structs that upstream's types always write, be they empty, in the types that have them (none: in all types).
+static ALWAYS_THERE: &[(&str, &[&str])] = &[
+    ("metadata", &[]),
+    ("spec", &[]),
+    ("status", &[]),
+    (
+        "template",
+        &["DaemonSetSpec", "DeploymentSpec", "ReplicaSetSpec", "StatefulSetSpec", "JobSpec", "PodTemplate"],
+    ),
+    ("strategy", &["DeploymentSpec"]),
+    ("updateStrategy", &[]),
+    ("jobTemplate", &[]),
+    ("resources", &["Container", "EphemeralContainer", "PersistentVolumeClaimSpec"]),
+    ("podSelector", &["NetworkPolicySpec"]),
+    ("loadBalancer", &["ServiceStatus", "IngressStatus"]),
+    ("daemonEndpoints", &["NodeStatus"]),
+    ("kubeletEndpoint", &["NodeDaemonEndpoints"]),
+    ("nodeInfo", &["NodeStatus"]),
+    ("state", &["ContainerStatus"]),
+    ("lastState", &["ContainerStatus"]),
+    ("source", &["Event", "VolumeAttachmentSpec"]),
+    ("deprecatedSource", &["Event"]),
+    ("involvedObject", &["Event"]),
+    ("regarding", &["Event"]),
+    ("roleRef", &[]),
+    ("scaleTargetRef", &["HorizontalPodAutoscalerSpec"]),
+    ("backend", &["HTTPIngressPath"]),
+    ("port", &["IngressServiceBackend"]),
+    ("conditions", &["Endpoint"]),
+    ("preference", &["PreferredSchedulingTerm"]),
+    ("podAffinityTerm", &["WeightedPodAffinityTerm"]),
+    // Lists.
+    ("containers", &["PodSpec"]),
+    ("rules", &["Role", "ClusterRole"]),
+    ("endpoints", &["EndpointSlice"]),
+    ("drivers", &["CSINodeSpec"]),
+];
+
 static ATOMIC_TYPES: &[&str] = &[
     "ConfigMapKeySelector",
+    "CrossVersionObjectReference",
     "EndpointAddress",
     "EndpointPort",
     "FileKeySelector",
@@ -109,9 +175,12 @@ static ATOMIC_TYPES: &[&str] = &[
     "ObjectReference",
     "OwnerReference",
     "ResourceFieldSelector",
+    "RoleRef",
     "ScopeSelector",
     "SecretKeySelector",
     "SecretReference",
+    "ServiceBackendPort",
+    "Subject",
     "TopologySelectorTerm",
     "TypedLocalObjectReference",
 ];

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::schemas::meta;
 use super::{group_version, group_version_kind, reference, schema_name};
 use crate::api::kinds::Kind;
-use crate::api::patch::{JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH};
+use crate::api::patch::{APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH};
 
 /// Parameters of reads of many objects: name, type, description.
 const LISTING: [(&str, &str, &str); 10] = [
@@ -131,7 +131,7 @@ fn object(kind: &Kind, subresource: &str) -> Value {
         made["operationId"] = format!("{id}{subresource}").into();
         made
     };
-    let patches = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH];
+    let patches = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH];
     let mut content = Map::new();
     content.extend(patches.iter().map(|media| ((*media).to_owned(), json!({ "schema": meta("Patch") }))));
     let patching = [writing(), parameters(&[FORCE])].concat();

@@ -17,6 +17,8 @@ pub const JSON_PATCH: &str = "application/json-patch+json";
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
 /// `application/strategic-merge-patch+json`
 pub const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+/// `application/apply-patch+yaml`: a configuration for server-side apply ([`crate::api::managed`]), and no [`Patch`].
+pub const APPLY_PATCH: &str = "application/apply-patch+yaml";
 /// Most operations of one JSON patch, as kube-apiserver.
 pub const JSON_PATCH_OPERATIONS_MAX: usize = 10_000;
 /// Most bytes that the copy operations of one JSON patch may copy, as kube-apiserver.
@@ -92,7 +94,7 @@ impl Patch {
                 "UnsupportedMediaType",
                 format!(
                     "the body of the request was in an unknown format - accepted media types include: \
-                     {JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}"
+                     {JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}, {APPLY_PATCH}"
                 ),
             )),
         }

@@ -20,6 +20,14 @@ fn a_new_object_gets_uid_time_version_and_type() {
             "metadata": {
                 "name": "a", "namespace": "default", "uid": "uid-1", "resourceVersion": version,
                 "creationTimestamp": "2026-01-02T03:04:05Z", "labels": { "l": "1" },
+                "managedFields": [{
+                    "manager": "unknown", "operation": "Update", "apiVersion": "v1", "time": "2026-01-02T03:04:05Z",
+                    "fieldsType": "FieldsV1",
+                    "fieldsV1": {
+                        "f:data": { ".": {}, "f:k": {} },
+                        "f:metadata": { "f:labels": { ".": {}, "f:l": {} } },
+                    },
+                }],
             },
             "data": { "k": "v" },
         })

@@ -1,5 +1,6 @@
 //! What the endpoint does with commands, scenario by scenario.
 
+mod applying;
 mod creating;
 mod deleting;
 mod expiring;

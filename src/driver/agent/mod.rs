@@ -113,6 +113,7 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
     let boot_id = boot_id.trim().to_owned();
     let boots = Boots::enter(&disk, &boot_id)?;
 
+    let connection = connection.called("leasehold-agent");
     let client = connection.client()?;
     let (inputs, heard) = mpsc::channel(INPUTS_MAX);
     let certificate = certificate::load_or_create(&disk, &config.node_name, &config.node_ips)?;

@@ -7,6 +7,9 @@ use crate::api::kinds::{self, Kind};
 use crate::coordinator::{Action, Command, Entropy, INITIAL_NAMESPACES};
 use crate::driver::entropy::SystemEntropy;
 
+/// Who makes it, as `metadata.managedFields` names it.
+const MANAGER: &str = "leasehold-coordinator";
+
 /// Gives `kube-system` the cluster's uid, by which people tell clusters apart.
 struct ClusterUid<'a>(&'a str);
 
@@ -48,7 +51,8 @@ fn create(
     if writer.view.get(kind, namespace, name).is_some() {
         return Ok(());
     }
-    let command = Command::new(kind, namespace, Action::Create { body });
+    let mut command = Command::new(kind, namespace, Action::Create { body });
+    MANAGER.clone_into(&mut command.manager);
     let answers = writer.commit(&[&command], entropy).map_err(|e| e.to_string())?;
     answers.into_iter().try_for_each(|answer| match answer {
         Ok(_) => Ok(()),

@@ -63,6 +63,21 @@ pub fn field_validation(query: &Query) -> Result<FieldValidation, Status> {
     }
 }
 
+/// Decodes a configuration to apply, which is YAML, and so JSON too.
+pub fn configuration(body: &[u8]) -> Result<Value, Status> {
+    let unreadable = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
+    let looks_like_json = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    let as_json = looks_like_json.then(|| serde_json::from_slice(body).ok()).flatten();
+    let value: Value = match as_json {
+        Some(value) => value,
+        None => std::str::from_utf8(body)
+            .map_err(|e| e.to_string())
+            .and_then(|text| serde_saphyr::from_str(text).map_err(|e| e.to_string()))
+            .map_err(unreadable)?,
+    };
+    if value.is_object() { Ok(value) } else { Err(unreadable("it is no mapping".into())) }
+}
+
 /// Decodes a tree of any kind.
 pub fn tree(body: &[u8], encoding: Sent, expected: &str) -> Result<Value, Status> {
     let unrecognized = |format: &str, detail: String| {

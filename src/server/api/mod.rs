@@ -8,6 +8,7 @@ pub mod discovery;
 mod documents;
 mod impersonation;
 pub mod list;
+pub mod manager;
 pub mod metrics;
 pub mod negotiate;
 pub mod nodes;
@@ -23,7 +24,7 @@ pub mod watch;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, USER_AGENT};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -107,6 +108,8 @@ pub struct Call<'a> {
     pub accept: Option<&'a str>,
     /// Content-Type.
     pub content_type: Option<&'a str>,
+    /// User-Agent.
+    pub user_agent: Option<&'a str>,
     /// The body asks for a dry run.
     pub dry_run: bool,
     /// Who asks.
@@ -178,6 +181,7 @@ impl Endpoint {
             query,
             accept: header(&parts.headers, &ACCEPT),
             content_type: header(&parts.headers, &CONTENT_TYPE),
+            user_agent: header(&parts.headers, &USER_AGENT),
             dry_run: false,
             user,
         };
@@ -195,6 +199,14 @@ impl Endpoint {
             ("create", None) => call.create(body::read(incoming).await?).await,
             ("create", Some("binding")) => call.bind(body::read(incoming).await?).await,
             ("update", part) => call.update(subresource(part)?, body::read(incoming).await?).await,
+            ("patch", None) if call.is_apply() => {
+                let not_to_be_made =
+                    self.access.allow(user, "create", &call.target, &call.query).err().map(Box::new);
+                call.apply(Subresource::Main, body::read(incoming).await?, not_to_be_made).await
+            }
+            ("patch", part) if call.is_apply() => {
+                call.apply(subresource(part)?, body::read(incoming).await?, None).await
+            }
             ("patch", part) => call.patch(subresource(part)?, body::read(incoming).await?).await,
             ("delete" | "deletecollection", None) => {
                 let body = body::read(incoming).await?;

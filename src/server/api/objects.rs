@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 use super::Call;
 use super::body;
 use super::list;
+use super::manager;
 use super::negotiate::{self, Encoding, Sent, Shape};
 use super::query::Query;
 use super::reply::Reply;
 use super::shape::{IncludeObject, View as Shown};
 use crate::api::model;
-use crate::api::patch::{JSON_PATCH, Patch};
+use crate::api::patch::{APPLY_PATCH, JSON_PATCH, Patch};
 use crate::api::status::Status;
 use crate::coordinator::{
     Action, Body, Command, DeleteOptions, FieldValidation, Propagation, Reply as Done, Subresource,
@@ -63,12 +64,35 @@ impl Call<'_> {
 
     /// PATCH of an object or of a part of it. What it makes of the object, the commit judges.
     pub async fn patch(&self, subresource: Subresource, body: Bytes) -> Result<Reply, Status> {
-        let media_type = self.content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let media_type = self.media_type();
         let patch = Patch::parse(media_type, &body)?;
         let doubled = if media_type == JSON_PATCH { Vec::new() } else { model::duplicate_fields(&body) };
         let warnings = self.judge(doubled)?;
         let name = self.target.name_text().into();
         self.submit(Action::Patch { name, subresource, patch }, warnings).await
+    }
+
+    /// Whether the body is a configuration to apply.
+    pub fn is_apply(&self) -> bool {
+        self.media_type() == APPLY_PATCH
+    }
+
+    fn media_type(&self) -> &str {
+        self.content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim()
+    }
+
+    /// PATCH with a configuration to apply; `not_to_be_made` is what is answered where that would make the object.
+    pub async fn apply(
+        &self,
+        subresource: Subresource,
+        body: Bytes,
+        not_to_be_made: Option<Box<Status>>,
+    ) -> Result<Reply, Status> {
+        let configuration = body::configuration(&body)?;
+        let warnings = self.judge(model::duplicate_fields(&body))?;
+        let (name, force) = (self.target.name_text().into(), self.query.flag("force"));
+        let action = Action::Apply { name, subresource, configuration, force, not_to_be_made };
+        self.submit(action, warnings).await
     }
 
     /// The body as a tree, and what to warn of in it.
@@ -149,6 +173,7 @@ impl Call<'_> {
         command.dry_run = self.dry_run || self.query.dry_run()?;
         command.guard = self.endpoint.access.guard(self.user);
         command.field_validation = body::field_validation(&self.query)?;
+        command.manager = manager::of(&command.action, &self.query, self.user_agent)?;
         let Done { outcome, body, warnings: more } = self.endpoint.commands.submit(command).await?;
         warnings.extend(more);
         let reply = match body {
