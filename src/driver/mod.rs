@@ -13,7 +13,7 @@ pub mod recorder;
 mod reset;
 pub mod sealed;
 mod service;
-mod steward;
+pub mod steward;
 mod watches;
 
 pub use commands::run;

@@ -1,6 +1,7 @@
 //! The steward's loop: what must be done once per cluster. Watches, has the pure rooms decide, and writes. Every write
 //! carries a uid or resourceVersion, so that a late or doubled one is refused and does no harm.
 
+mod belongings;
 mod namespaces;
 mod view;
 mod writes;
@@ -39,8 +40,10 @@ pub(super) enum Input {
 }
 
 /// Starts stewarding with the rights of `connection`, on behalf of node `node_name`.
-pub(super) fn start(connection: &Connection, node_name: &str) -> anyhow::Result<()> {
+pub fn start(connection: &Connection, node_name: &str) -> anyhow::Result<()> {
     let client = connection.clone().called("leasehold-steward").client()?;
+    let authority = String::from_utf8_lossy(connection.authority_pem()).into_owned();
+    belongings::start(client.clone(), authority);
     let (inputs, heard) = mpsc::channel(INPUTS_MAX);
     let all = WatchConfig::default;
     tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::DaemonSets));

@@ -5,6 +5,7 @@
 
 mod access;
 mod apply;
+mod belongings;
 mod forms;
 mod kubectl;
 mod lists;
