@@ -360,3 +360,91 @@ fn give_network(up: &Up) -> bool {
     fs::write(up.dir.join("cni/10-test.conf"), network.to_string()).expect("writable");
     true
 }
+
+/// What the official Python client does with a Pod named `py`: it speaks `v4.channel.k8s.io`.
+const PYTHON: &str = r#"
+import sys
+from kubernetes import client, config
+from kubernetes.stream import portforward, stream
+config.load_kube_config(sys.argv[1])
+core = client.CoreV1Api()
+out = stream(core.connect_get_namespaced_pod_exec, "py", "default", command=["echo", "from exec"],
+             stdin=False, stdout=True, stderr=True, tty=False)
+print(out.strip())
+session = stream(core.connect_get_namespaced_pod_exec, "py", "default",
+                 command=["sh", "-c", "read word; echo got $word; echo bad >&2; exit 3"],
+                 stdin=True, stdout=True, stderr=True, tty=False, _preload_content=False)
+session.write_stdin("frog\n")
+session.run_forever(timeout=30)
+print(session.read_stdout().strip(), session.read_stderr().strip(), session.returncode)
+forward = portforward(core.connect_get_namespaced_pod_portforward, "py", "default", ports=sys.argv[2])
+socket = forward.socket(int(sys.argv[2]))
+socket.setblocking(True)
+socket.sendall(b"GET /name HTTP/1.0\r\n\r\n")
+answer = b""
+while part := socket.recv(4096):
+    answer += part
+print(answer.split(b"\r\n\r\n")[1].decode().strip(), forward.error(int(sys.argv[2])))
+print(core.connect_get_namespaced_pod_proxy_with_path("py:" + sys.argv[2], "default", "name").strip())
+"#;
+
+/// A Python with the official client, made in the test's own directory; none where pip cannot get it.
+fn python(up: &Up) -> Option<std::path::PathBuf> {
+    let venv = up.dir.join("venv");
+    let ran = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+    let made = ran(Command::new("python3").args(["-m", "venv"]).arg(&venv));
+    let install = ["install", "--quiet", "--no-compile", "--disable-pip-version-check", "kubernetes"];
+    (made && ran(Command::new(venv.join("bin/pip")).args(install))).then(|| venv.join("bin/python"))
+}
+
+#[test]
+fn the_python_client_runs_commands_and_forwards_ports() {
+    let Some(up) = Up::start(&[]) else { return };
+    let Some(python) = python(&up) else {
+        return eprintln!("skipped: no Python, or pip cannot get the client");
+    };
+    let web = free_port();
+    let script = format!("echo forwarded > /www/name; exec httpd -f -p 127.0.0.1:{web} -h /www");
+    up.apply(&pod("py", "stdin: false", &script));
+    up.running("app=py");
+    let output = Command::new(python)
+        .args(["-c", PYTHON])
+        .arg(up.kubeconfig())
+        .arg(web.to_string())
+        .env("NO_PROXY", "*")
+        .output()
+        .expect("it starts");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "from exec\ngot frog bad 3\nforwarded None\nforwarded\n");
+}
+
+#[test]
+fn logs_of_all_containers_and_of_many_pods_are_told_apart_and_requests_are_passed_on() {
+    let Some(up) = Up::start(&[]) else { return };
+    let web = free_port();
+    let serve = format!("echo a line; echo passed on > /www/name; exec httpd -f -p 127.0.0.1:{web} -h /www");
+    up.apply(&pod("one", "stdin: false", &serve));
+    let two = pod("two", "stdin: false", "echo a line; exec sleep infinity");
+    let side = format!(
+        "  - {{ name: side, image: {BUSYBOX}, command: [sh, -c, 'echo aside; exec sleep infinity'] }}\n"
+    );
+    up.apply(&(two.replace("app: two", "app: two, set: all") + &side));
+    up.apply(&pod("never", "stdin: false", "true").replace(BUSYBOX, "example.test/absent:1"));
+    up.running("app=one");
+    up.running("app=two");
+    let mut lines: Vec<String> =
+        up.ok(&["logs", "two", "--all-containers", "--prefix"]).lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["[pod/two/main] a line", "[pod/two/side] aside"]);
+    assert_eq!(up.ok(&["logs", "-l", "set=all", "-c", "side"]), "aside\n");
+    assert_eq!(up.ok(&["logs", "two", "-c", "side", "--limit-bytes=3"]), "asi");
+    let waiting = |why: &str| format!("container \"main\" in pod \"never\" is waiting to start: {why}");
+    up.until("a refusal that names the image", || {
+        let said = text(&up.kubectl(&["logs", "never"]).stderr);
+        let told = ["image can't be pulled", "trying and failing to pull image"];
+        told.iter().any(|why| said.contains(&waiting(why))).then_some(())
+    });
+    let path = format!("/api/v1/namespaces/default/pods/one:{web}/proxy/name");
+    assert_eq!(up.ok(&["get", "--raw", &path]), "passed on\n");
+    assert!(up.ok(&["get", "--raw", "/api/v1/nodes/n1/proxy/metrics"]).contains("leasehold_pods"));
+}
