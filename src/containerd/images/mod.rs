@@ -21,6 +21,8 @@ mod layout;
 mod pull;
 mod reference;
 mod unpack;
+mod view;
+mod volumes;
 
 pub(super) use unpack::UNPACK_PREFIX;
 

@@ -97,7 +97,7 @@ pub(super) async fn perform(hands: &Arc<Hands>, pod: &Arc<Pod>, work: Work, answ
         }
         Work::RemoveContainer { run } => {
             let id = container_id(&answers.uid, &run.name, run.attempt);
-            let input = match remove_container(hands, &id).await {
+            let input = match remove_run(hands, &answers.uid, &id).await {
                 Ok(()) => pod::Input::ContainerRemoved { run },
                 Err(message) => pod::Input::ContainerStuck { run, message },
             };
@@ -134,6 +134,18 @@ pub(super) async fn sandbox(hands: &Hands, pod: &Arc<Pod>) -> Result<Sandbox, Sa
 async fn remove_container(hands: &Hands, id: &str) -> Result<(), String> {
     hands.runtime.remove(id).await.map_err(|error| error.to_string())?;
     hands.open_logs.close(&hands.logs, id).await;
+    Ok(())
+}
+
+/// A container, and the volumes of its image.
+async fn remove_run(hands: &Hands, uid: &str, id: &str) -> Result<(), String> {
+    remove_container(hands, id).await?;
+    match std::fs::remove_dir_all(start::image_volumes_dir(hands, uid, id)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, id, "the volumes of a container's image could not be removed");
+        }
+        Ok(()) | Err(_) => {}
+    }
     Ok(())
 }
 

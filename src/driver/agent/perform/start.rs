@@ -82,8 +82,9 @@ pub(super) async fn start(
     for warning in &environment.warnings {
         tracing::warn!(pod = pod.metadata.name, container = run.name, warning, "a variable was left out");
     }
-    let mounts = mounts(hands, pod, run, container, &environment, &mounted, &sandbox)?;
+    let mut mounts = mounts(hands, pod, run, container, &environment, &mounted, &sandbox)?;
     let id = container_id(uid(pod), &run.name, run.attempt);
+    mounts.extend(image_volumes(hands, uid(pod), &id, &image, &mounts).await?);
     let spec = build(hands, pod, container, &image, &environment, mounts, &sandbox, &id).await?;
     let terminal = container.tty.unwrap_or(false);
     let wanted = logs::client::Wanted {
@@ -108,7 +109,7 @@ pub(super) async fn start(
     match make_and_start(hands, pod, &request, &stdio).await {
         Ok((pid, started_at)) => Ok(Input::ContainerStarted { run: run.clone(), id, pid, started_at }),
         Err(failed) => {
-            if let Err(message) = super::remove_container(hands, &id).await {
+            if let Err(message) = super::remove_run(hands, uid(pod), &id).await {
                 tracing::warn!(message, id, "what is left of a failed start could not be removed");
             }
             Err(failed)
@@ -231,6 +232,34 @@ fn mounts(
         }
     }
     Ok(mounts)
+}
+
+/// Where what the image declares as volumes is kept, for one run.
+pub(super) fn image_volumes_dir(hands: &Hands, uid: &str, id: &str) -> PathBuf {
+    hands.ground.data_of(uid).join("image-volumes").join(id)
+}
+
+/// The image's own volumes, made anew for each run, where the container mounts nothing itself.
+async fn image_volumes(
+    hands: &Hands,
+    uid: &str,
+    id: &str,
+    image: &Image,
+    mounts: &[Bind],
+) -> Result<Vec<Bind>, Failed> {
+    let dir = image_volumes_dir(hands, uid, id);
+    let declared = image.config.volumes.keys().map(|path| Path::new("/").join(path));
+    let free = declared.filter(|path| mounts.iter().all(|mount| mount.destination != *path));
+    let volumes: Vec<(PathBuf, PathBuf)> =
+        free.enumerate().map(|(number, path)| (path, dir.join(number.to_string()))).collect();
+    if volumes.is_empty() {
+        return Ok(Vec::new());
+    }
+    // What an attempt that broke off has left.
+    let _ = std::fs::remove_dir_all(&dir);
+    hands.runtime.copy_volumes(image, volumes.clone()).await.map_err(unmade)?;
+    let bind = |(destination, source)| Bind { source, destination, ..Bind::default() };
+    Ok(volumes.into_iter().map(bind).collect())
 }
 
 fn bind(mount: volumes::ContainerMount) -> Bind {
