@@ -17,6 +17,11 @@ pub fn secret(object: &Value) -> Fields {
     read(object, &["type"])
 }
 
+/// `spec.clusterIP` and `spec.type`
+pub fn service(object: &Value) -> Fields {
+    read(object, &["spec.clusterIP", "spec.type"])
+}
+
 /// `status.phase`
 pub fn namespace(object: &Value) -> Fields {
     read(object, &["status.phase"])

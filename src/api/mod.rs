@@ -1,6 +1,7 @@
 //! The object model: the table of kinds and what each kind needs: defaults, validation, patches, selectors,
 //! quantities, Tables, OpenAPI. PURE.
 
+pub mod absent;
 #[cfg(test)]
 pub mod arbitrary;
 pub mod cron;

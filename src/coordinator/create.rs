@@ -103,7 +103,9 @@ impl Turn<'_, '_> {
         }
         (kind.defaults)(value);
         self.own_new(value);
+        self.check_default_class(value)?;
         if is(kind, "", "Pod") {
+            self.admit_priority(value)?;
             pod::prepare_new(value, self.now)?;
         } else if is(kind, "", "Namespace") {
             namespace::prepare_new(value);

@@ -5,8 +5,8 @@
 //! applies the draft, publishes its changes to the watchers and answers. A command that is refused leaves the draft
 //! as it was.
 //!
-//! Every verb ends in [`turn`]'s `put` or `remove`; what is particular to a kind stands in `rules`, `pod`, `namespace`
-//! and `daemon_set`.
+//! Every verb ends in [`turn`]'s `put` or `remove`; what is particular to a kind stands in `rules`, `pod`, `priority`,
+//! `namespace` and `daemon_set`.
 //! Architecture invariant: nothing here decides anything about a Pod.
 
 mod body;
@@ -19,6 +19,7 @@ mod metadata;
 mod namespace;
 mod ownership;
 mod pod;
+mod priority;
 mod rules;
 pub mod state;
 #[cfg(test)]

@@ -139,6 +139,17 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// All objects of a kind, as this draft sees them. Goes over all of them: for kinds of which there are few.
+    pub fn all(&self, kind: &Kind) -> Vec<Arc<Object>> {
+        let first = Key::new(kind, "", "");
+        let resource = first.resource.clone();
+        let stored = self.base.objects.range(first..).take_while(|(key, _)| key.resource == resource);
+        let stored =
+            stored.filter(|(key, _)| !self.overlay.contains_key(key)).map(|(_, object)| object.clone());
+        let drafted = self.overlay.iter().filter(|(key, _)| key.resource == resource);
+        stored.chain(drafted.filter_map(|(_, object)| object.clone())).collect()
+    }
+
     /// The revision the next change will get.
     pub fn next_revision(&self) -> u64 {
         self.revision + 1

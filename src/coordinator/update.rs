@@ -11,7 +11,7 @@ use crate::coordinator::command::{Body, Outcome, Reply, Subresource, Written};
 use crate::coordinator::rules::{is, is_created_by_update, is_updated_unconditionally};
 use crate::coordinator::state::Object;
 use crate::coordinator::turn::{Turn, done};
-use crate::coordinator::{daemon_set, metadata, namespace, pod};
+use crate::coordinator::{daemon_set, metadata, namespace, pod, priority};
 
 /// What upstream answers to a lost compare-and-swap.
 const MODIFIED: &str =
@@ -144,7 +144,10 @@ impl Turn<'_, '_> {
                     namespace::keep_finalizers(new, old);
                 } else if is(kind, "apps", "DaemonSet") {
                     daemon_set::prepare_update(new, old);
+                } else if is(kind, "", "Pod") {
+                    priority::keep(new, old);
                 }
+                self.check_default_class(new)?;
                 Ok(())
             }
         }

@@ -7,6 +7,7 @@ mod access;
 mod apply;
 mod belongings;
 mod forms;
+mod kinds;
 mod kubectl;
 mod lists;
 #[path = "../support/machine.rs"]

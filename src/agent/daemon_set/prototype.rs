@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 
 use crate::api::hash::{Stored, name_hash};
+use crate::api::validation::SYSTEM_CLASSES;
 use crate::placement::{Demand, daemon_set};
 use crate::time::WallTime;
 
@@ -41,9 +42,12 @@ impl Prototype {
         &self.demand
     }
 
-    /// How important it is: `spec.priority`, by its class where that is built in.
+    /// How important it is: `spec.priority`, or by its class where that is built in.
     pub(super) fn priority(&self) -> i32 {
-        self.pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0)
+        let Some(spec) = &self.pod.spec else { return 0 };
+        let class = spec.priority_class_name.as_deref().unwrap_or_default();
+        let built_in = || SYSTEM_CLASSES.iter().find(|(name, _)| *name == class);
+        spec.priority.or_else(|| built_in()?.1.try_into().ok()).unwrap_or(0)
     }
 
     /// One Pod. Its name follows from DaemonSet, node, revision and attempt, so that a creation that was repeated

@@ -1,21 +1,28 @@
 //! Defaults over raw JSON: what upstream's decoding, defaulting functions and admission add to an object on its way in.
 //! Idempotent; unknown fields are kept; values of a wrong type are left for the decoder's check to refuse.
 
+mod cluster;
 mod container;
 mod daemon_set;
 mod node;
 mod pod;
 mod pod_level;
 mod pod_spec;
+mod service;
 mod small;
 mod volume;
 mod workload;
 
+pub use cluster::{
+    cluster_role_binding, limit_range, persistent_volume, persistent_volume_claim, priority_class,
+    role_binding, storage_class,
+};
 pub use daemon_set::daemon_set;
 pub use node::node;
 pub use pod::pod;
 pub use pod_level::{Amounts, container_amounts};
 use serde_json::{Map, Value};
+pub use service::{endpoint_slice, endpoints, ingress, ingress_class, network_policy, service};
 pub use small::{config_map, controller_revision, event, lease, namespace, secret, service_account};
 pub use workload::{
     cron_job, deployment, job, pod_disruption_budget, pod_template, replica_set, replication_controller,

@@ -14,9 +14,6 @@ use crate::api::pod_resources::qos_class;
 const UNREADY_SECONDS: i64 = 300;
 /// Taints of nodes that are down.
 const DOWN_TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
-/// The classes that every cluster has.
-const PRIORITIES: [(&str, i64); 2] =
-    [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
 
 /// Defaults of a Pod.
 pub fn pod(object: &mut Value) {
@@ -47,10 +44,6 @@ fn containers(spec: &mut Map<String, Value>) {
 
 fn admit(spec: &mut Map<String, Value>) {
     fill(spec, "serviceAccountName", spec.get("serviceAccount").cloned().unwrap_or_else(|| "default".into()));
-    let class = spec.get("priorityClassName").and_then(Value::as_str).unwrap_or_default();
-    let priority = PRIORITIES.iter().find(|(name, _)| *name == class).map_or(0, |(_, priority)| *priority);
-    fill(spec, "priority", priority);
-    fill(spec, "preemptionPolicy", "PreemptLowerPriority");
     for taint in DOWN_TAINTS {
         if !tolerates(spec, taint) {
             let toleration = json!({

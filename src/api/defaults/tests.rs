@@ -48,7 +48,6 @@ fn a_bare_pod_becomes_what_kube_apiserver_makes_of_it() {
                 "dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "securityContext": {},
                 "terminationGracePeriodSeconds": 30, "schedulerName": "default-scheduler",
                 "enableServiceLinks": true, "serviceAccountName": "default", "serviceAccount": "default",
-                "priority": 0, "preemptionPolicy": "PreemptLowerPriority",
                 "tolerations": [
                     { "key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 },
                     { "key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 },
@@ -261,14 +260,6 @@ fn tolerations_of_dead_nodes_are_added_once_and_only_where_none_speaks_of_them()
     assert_eq!(keys(json!([{ "key": not_ready, "operator": "Exists", "effect": "NoSchedule" }])).len(), 3);
     let template = daemon_set(json!({ "template": { "spec": {} } }));
     assert!(template["template"]["spec"].get("tolerations").is_none());
-}
-
-#[test]
-fn system_classes_have_their_priorities() {
-    let priority = |class: &str| pod(json!({ "priorityClassName": class }))["priority"].clone();
-    assert_eq!(priority("system-node-critical"), 2_000_001_000);
-    assert_eq!(priority("system-cluster-critical"), 2_000_000_000);
-    assert_eq!(priority(""), 0);
 }
 
 #[test]

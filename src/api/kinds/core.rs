@@ -21,6 +21,10 @@ pub(super) const KINDS: &[Kind] = &[
     },
     Kind {
         short_names: &["ep"],
+        defaults: defaults::endpoints,
+        validate: validation::endpoints,
+        columns: tables::ENDPOINTS,
+        cells: tables::endpoints,
         ..Kind::plain("", "Endpoints", "endpoints", SchemaGenerator::subschema_for::<Endpoints>)
     },
     Kind {
@@ -34,6 +38,10 @@ pub(super) const KINDS: &[Kind] = &[
     },
     Kind {
         short_names: &["limits"],
+        defaults: defaults::limit_range,
+        validate: validation::limit_range,
+        columns: tables::ROLE,
+        cells: tables::role,
         ..Kind::plain("", "LimitRange", "limitranges", SchemaGenerator::subschema_for::<LimitRange>)
     },
     Kind {
@@ -62,6 +70,11 @@ pub(super) const KINDS: &[Kind] = &[
         short_names: &["pv"],
         namespaced: false,
         has_status: true,
+        defaults: defaults::persistent_volume,
+        validate: validation::persistent_volume,
+        validate_update: validation::persistent_volume_update,
+        columns: tables::PERSISTENT_VOLUME,
+        cells: tables::persistent_volume,
         ..Kind::plain(
             "",
             "PersistentVolume",
@@ -72,6 +85,11 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         short_names: &["pvc"],
         has_status: true,
+        defaults: defaults::persistent_volume_claim,
+        validate: validation::persistent_volume_claim,
+        validate_update: validation::persistent_volume_claim_update,
+        columns: tables::PERSISTENT_VOLUME_CLAIM,
+        cells: tables::persistent_volume_claim,
         ..Kind::plain(
             "",
             "PersistentVolumeClaim",
@@ -122,6 +140,11 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         short_names: &["quota"],
         has_status: true,
+        validate: validation::resource_quota,
+        validate_update: validation::resource_quota_update,
+        validate_status: validation::resource_quota_status,
+        columns: tables::RESOURCE_QUOTA,
+        cells: tables::resource_quota,
         ..Kind::plain("", "ResourceQuota", "resourcequotas", SchemaGenerator::subschema_for::<ResourceQuota>)
     },
     Kind {
@@ -137,6 +160,13 @@ pub(super) const KINDS: &[Kind] = &[
         short_names: &["svc"],
         categories: &["all"],
         has_status: true,
+        defaults: defaults::service,
+        validate: validation::service,
+        validate_update: validation::service_update,
+        validate_status: validation::service_status,
+        fields: fields::service,
+        columns: tables::SERVICE,
+        cells: tables::service,
         ..Kind::plain("", "Service", "services", SchemaGenerator::subschema_for::<Service>)
     },
     Kind {

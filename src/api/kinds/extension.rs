@@ -37,6 +37,11 @@ pub(super) const KINDS: &[Kind] = &[
         short_names: &["pc"],
         namespaced: false,
         has_generation: true,
+        defaults: defaults::priority_class,
+        validate: validation::priority_class,
+        validate_update: validation::priority_class_update,
+        columns: tables::PRIORITY_CLASS,
+        cells: tables::priority_class,
         ..Kind::plain(
             "scheduling.k8s.io",
             "PriorityClass",
@@ -53,6 +58,10 @@ pub(super) const KINDS: &[Kind] = &[
     },
     Kind {
         namespaced: false,
+        validate: validation::runtime_class,
+        validate_update: validation::runtime_class_update,
+        columns: tables::RUNTIME_CLASS,
+        cells: tables::runtime_class,
         ..Kind::plain(
             "node.k8s.io",
             "RuntimeClass",

@@ -5,6 +5,7 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
 use schemars::SchemaGenerator;
 
 use super::Kind;
+use crate::api::{defaults, tables, validation};
 
 const NO_INGRESS: &str =
     "leasehold stores Ingresses and does not act on them: run an ingress controller in the cluster";
@@ -16,11 +17,21 @@ pub(super) const KINDS: &[Kind] = &[
         has_status: true,
         has_generation: true,
         warning: NO_INGRESS,
+        defaults: defaults::ingress,
+        validate: validation::ingress,
+        validate_status: validation::ingress_status,
+        columns: tables::INGRESS,
+        cells: tables::ingress,
         ..Kind::plain("networking.k8s.io", "Ingress", "ingresses", SchemaGenerator::subschema_for::<Ingress>)
     },
     Kind {
         namespaced: false,
         has_generation: true,
+        defaults: defaults::ingress_class,
+        validate: validation::ingress_class,
+        validate_update: validation::ingress_class_update,
+        columns: tables::INGRESS_CLASS,
+        cells: tables::ingress_class,
         ..Kind::plain(
             "networking.k8s.io",
             "IngressClass",
@@ -32,6 +43,10 @@ pub(super) const KINDS: &[Kind] = &[
         short_names: &["netpol"],
         has_generation: true,
         warning: NO_POLICY,
+        defaults: defaults::network_policy,
+        validate: validation::network_policy,
+        columns: tables::NETWORK_POLICY,
+        cells: tables::network_policy,
         ..Kind::plain(
             "networking.k8s.io",
             "NetworkPolicy",
@@ -41,6 +56,11 @@ pub(super) const KINDS: &[Kind] = &[
     },
     Kind {
         has_generation: true,
+        defaults: defaults::endpoint_slice,
+        validate: validation::endpoint_slice,
+        validate_update: validation::endpoint_slice_update,
+        columns: tables::ENDPOINT_SLICE,
+        cells: tables::endpoint_slice,
         ..Kind::plain(
             "discovery.k8s.io",
             "EndpointSlice",

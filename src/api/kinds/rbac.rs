@@ -4,10 +4,14 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use schemars::SchemaGenerator;
 
 use super::Kind;
+use crate::api::{defaults, tables, validation};
 
 pub(super) const KINDS: &[Kind] = &[
     Kind {
         namespaced: false,
+        validate: validation::cluster_role,
+        columns: tables::ROLE,
+        cells: tables::role,
         ..Kind::plain(
             "rbac.authorization.k8s.io",
             "ClusterRole",
@@ -17,6 +21,11 @@ pub(super) const KINDS: &[Kind] = &[
     },
     Kind {
         namespaced: false,
+        defaults: defaults::cluster_role_binding,
+        validate: validation::cluster_role_binding,
+        validate_update: validation::binding_update,
+        columns: tables::ROLE_BINDING,
+        cells: tables::role_binding,
         ..Kind::plain(
             "rbac.authorization.k8s.io",
             "ClusterRoleBinding",
@@ -24,11 +33,23 @@ pub(super) const KINDS: &[Kind] = &[
             SchemaGenerator::subschema_for::<ClusterRoleBinding>,
         )
     },
-    Kind::plain("rbac.authorization.k8s.io", "Role", "roles", SchemaGenerator::subschema_for::<Role>),
-    Kind::plain(
-        "rbac.authorization.k8s.io",
-        "RoleBinding",
-        "rolebindings",
-        SchemaGenerator::subschema_for::<RoleBinding>,
-    ),
+    Kind {
+        validate: validation::role,
+        columns: tables::ROLE,
+        cells: tables::role,
+        ..Kind::plain("rbac.authorization.k8s.io", "Role", "roles", SchemaGenerator::subschema_for::<Role>)
+    },
+    Kind {
+        defaults: defaults::role_binding,
+        validate: validation::role_binding,
+        validate_update: validation::binding_update,
+        columns: tables::ROLE_BINDING,
+        cells: tables::role_binding,
+        ..Kind::plain(
+            "rbac.authorization.k8s.io",
+            "RoleBinding",
+            "rolebindings",
+            SchemaGenerator::subschema_for::<RoleBinding>,
+        )
+    },
 ];

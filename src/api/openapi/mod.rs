@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::api::absent;
 use crate::api::kinds::{Kind, served};
 pub use crate::api::model::{duplicate_fields, unknown_fields};
 
@@ -22,6 +23,7 @@ const API_VERSION: &str = "v1.36";
 static HASHES: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
     group_versions()
         .into_iter()
+        .chain(absent::group_versions().into_iter().map(|(group, version)| format!("apis/{group}/{version}")))
         .map(|path| (path.clone(), document(&path).map(|it| digest(&it)).unwrap_or_default()))
         .collect()
 });
@@ -46,13 +48,17 @@ pub fn hash(path: &str) -> Option<&'static str> {
 /// The body of `/openapi/v3/PATH`, about 300 kB of JSON; none for a path that nobody serves.
 pub fn document(path: &str) -> Option<Vec<u8>> {
     let kinds: Vec<&'static Kind> = served().filter(|kind| group_version(kind) == path).collect();
-    if kinds.is_empty() {
+    let mut routes = paths::paths(&kinds);
+    if let Some((group, version)) = path.strip_prefix("apis/").and_then(|it| it.split_once('/')) {
+        routes.extend(absent::of(group, version).map(paths::of_absent));
+    }
+    if routes.is_empty() {
         return None;
     }
     let document = json!({
         "openapi": "3.0.0",
         "info": { "title": "leasehold, a coordinator that speaks the Kubernetes API", "version": API_VERSION },
-        "paths": paths::paths(&kinds),
+        "paths": routes,
         "components": { "schemas": schemas::schemas(&kinds) },
     });
     Some(document.to_string().into_bytes())

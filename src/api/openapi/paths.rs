@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::schemas::meta;
 use super::{group_version, group_version_kind, reference, schema_name};
+use crate::api::absent::{Absent, VERSION};
 use crate::api::kinds::Kind;
 use crate::api::patch::{APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH};
 
@@ -39,6 +40,21 @@ const DELETING: [(&str, &str, &str); 4] = [
 /// All routes of these kinds.
 pub(super) fn paths(kinds: &[&Kind]) -> Map<String, Value> {
     kinds.iter().flat_map(|kind| routes(kind)).collect()
+}
+
+/// The route of a resource that is not there: clients that find it leave the judgement of fields to the server, and so
+/// come to ask.
+pub(super) fn of_absent(absent: &Absent) -> (String, Value) {
+    let path = format!("/apis/{}/{VERSION}/{}/{{name}}", absent.group, absent.plural);
+    let takes = [writing(), parameters(&[FORCE])].concat();
+    let operation = json!({
+        "operationId": format!("patch{}", absent.kind),
+        "parameters": takes,
+        "responses": { "404": { "description": "It is not served.", "content": {} } },
+        "x-kubernetes-action": "patch",
+        "x-kubernetes-group-version-kind": { "group": absent.group, "version": VERSION, "kind": absent.kind },
+    });
+    (path, json!({ "patch": operation }))
 }
 
 fn routes(kind: &Kind) -> Vec<(String, Value)> {

@@ -1,23 +1,38 @@
 //! The columns and cells of every kind's Table, as upstream's printers make them for kubectl.
 
+mod cluster;
 mod daemon_set;
 mod duration;
 mod event;
+mod network;
 mod node;
 mod pod;
 mod pod_status;
 mod small;
+mod storage;
 mod workload;
 
+pub use cluster::{
+    PRIORITY_CLASS, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, priority_class, resource_quota, role,
+    role_binding, runtime_class,
+};
 pub use daemon_set::{DAEMON_SET, daemon_set};
 pub use duration::human_duration;
 pub use event::{EVENT, event, event_of_events};
+pub use network::{
+    ENDPOINT_SLICE, ENDPOINTS, INGRESS, INGRESS_CLASS, NETWORK_POLICY, SERVICE, endpoint_slice, endpoints,
+    ingress, ingress_class, network_policy, service,
+};
 pub use node::{NODE, node};
 pub use pod::{POD, pod};
 use serde_json::Value;
 pub use small::{
     CONFIG_MAP, CONTROLLER_REVISION, LEASE, NAMESPACE, PLAIN, SECRET, SERVICE_ACCOUNT, config_map,
     controller_revision, lease, namespace, plain, secret, service_account,
+};
+pub use storage::{
+    PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS, persistent_volume, persistent_volume_claim,
+    storage_class,
 };
 pub use workload::{
     CRON_JOB, DEPLOYMENT, JOB, POD_DISRUPTION_BUDGET, POD_TEMPLATE, REPLICA_SET, STATEFUL_SET, cron_job,

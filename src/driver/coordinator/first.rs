@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::writer::Writer;
 use crate::api::kinds::{self, Kind};
+use crate::api::validation::SYSTEM_CLASSES;
 use crate::coordinator::{Action, Command, Entropy, INITIAL_NAMESPACES};
 use crate::driver::entropy::SystemEntropy;
 
@@ -36,6 +37,21 @@ pub(super) fn write(writer: &mut Writer, cluster_uid: &str) -> Result<(), String
         }
         let body = json!({ "metadata": { "name": "default", "namespace": name } });
         create(writer, account, name, "default", body, &mut SystemEntropy)?;
+    }
+    system_classes(writer)
+}
+
+/// The priority classes that manifests everywhere count on.
+fn system_classes(writer: &mut Writer) -> Result<(), String> {
+    let kind =
+        kinds::by_kind("scheduling.k8s.io", "v1", "PriorityClass").ok_or("no PriorityClass is served")?;
+    for (name, value) in SYSTEM_CLASSES {
+        let description = match name {
+            "system-node-critical" => "For system Pods that must stay on the node where they are.",
+            _ => "For system Pods that the cluster must have, on whichever node.",
+        };
+        let body = json!({ "metadata": { "name": name }, "value": value, "description": description });
+        create(writer, kind, "", name, body, &mut SystemEntropy)?;
     }
     Ok(())
 }

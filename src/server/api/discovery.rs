@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::negotiate::{Alternative, alternatives};
 use super::reply::Reply;
+use crate::api::absent;
 use crate::api::kinds::{Kind, served};
 
 /// Parts of an object that have paths of their own: kind, subresource, verbs, and group, version and kind of what
@@ -69,6 +70,7 @@ fn group_versions() -> Vec<(&'static str, &'static str)> {
             found.push((kind.group, kind.version));
         }
     }
+    found.extend(absent::group_versions());
     found
 }
 
@@ -104,6 +106,7 @@ pub fn resources(group: &str, version: &str) -> Value {
             resources.push(resource);
         }
     }
+    resources.extend(absent::of(group, version).map(absent::Absent::resource));
     json!({
         "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources,
     })
@@ -190,7 +193,8 @@ fn aggregated_version(alternative: &Alternative<'_>) -> Option<&'static str> {
 fn aggregated_group(group: &str) -> Value {
     let mut versions = Vec::new();
     for (_, version) in group_versions().into_iter().filter(|(name, _)| *name == group) {
-        let resources: Vec<Value> = of(group, version).map(aggregated_resource).collect();
+        let absent = absent::of(group, version).map(absent::Absent::aggregated);
+        let resources: Vec<Value> = of(group, version).map(aggregated_resource).chain(absent).collect();
         versions.push(json!({ "version": version, "resources": resources, "freshness": "Current" }));
     }
     let metadata = if group.is_empty() { json!({}) } else { json!({ "name": group }) };

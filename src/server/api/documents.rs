@@ -40,6 +40,7 @@ impl Endpoint {
             }
             Route::OpenApi(None) => json(openapi::index()),
             Route::OpenApi(Some(path)) => openapi_document(path, &query, request),
+            Route::Absent(absent) => Err(absent.refusal()),
             Route::Resources { .. } | Route::Unknown | Route::Objects(_) => Err(not_found()),
         }
     }

@@ -135,6 +135,9 @@ impl Endpoint {
         let route = Route::parse(request.uri().path());
         let user = self.access.user(&route, peer, request.headers())?;
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if let Route::Absent(absent) = route {
+            return Err(absent.refusal());
+        }
         if let Route::Objects(target) = route {
             self.objects(&user, target, request).await
         } else if reads {

@@ -1,6 +1,7 @@
 //! From a path to what it names.
 
 use super::query::decode;
+use crate::api::absent::{self, Absent};
 use crate::api::kinds::{self, Kind};
 
 /// What a path names.
@@ -40,6 +41,8 @@ pub enum Route {
     OpenApi(Option<String>),
     /// Objects of a kind.
     Objects(Target),
+    /// What upstream has and leasehold does not, by design.
+    Absent(&'static Absent),
     /// Nothing that is served here.
     Unknown,
 }
@@ -111,6 +114,7 @@ impl Route {
 /// Whether any kind is served in this group (and version).
 pub fn is_served(group: &str, version: Option<&str>) -> bool {
     kinds::served().any(|kind| kind.group == group && version.is_none_or(|version| kind.version == version))
+        || absent::of(group, version.unwrap_or(absent::VERSION)).next().is_some()
 }
 
 fn target(group: &str, version: &str, words: &[&str]) -> Route {
@@ -140,7 +144,7 @@ fn target(group: &str, version: &str, words: &[&str]) -> Route {
             }
             Route::Objects(Target { kind, namespace, name, subresource, watch })
         }
-        _ => Route::Unknown,
+        _ => absent::find(group, version, plural).map_or(Route::Unknown, Route::Absent),
     }
 }
 

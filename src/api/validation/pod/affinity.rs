@@ -40,7 +40,7 @@ fn weight(at: &Spot<'_>, errors: &mut Errors) {
 }
 
 /// A term of a node selector. Values that no label can have are refused where they would keep the Pod from every node.
-fn node_term(at: &Spot<'_>, required: bool, errors: &mut Errors) {
+pub(in crate::api::validation) fn node_term(at: &Spot<'_>, required: bool, errors: &mut Errors) {
     at.at("matchExpressions").items().for_each(|it| node_requirement(&it, required, errors));
     at.at("matchFields").items().for_each(|it| node_field(&it, errors));
 }

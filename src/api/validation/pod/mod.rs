@@ -16,10 +16,12 @@ mod toleration;
 mod update;
 mod volume;
 
-pub(super) use resources::quantity;
+pub(super) use affinity::node_term;
+pub(super) use resources::{quantity, resource_name};
 use serde_json::Value;
 use spec::{Home, pod_spec};
 pub use status::pod_status;
+pub(super) use toleration::tolerations;
 pub use update::pod_update;
 
 use super::labels::labels;

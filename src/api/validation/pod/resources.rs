@@ -132,7 +132,7 @@ fn pod_resource_name(at: &Spot<'_>, name: &str, errors: &mut Errors) {
     }
 }
 
-fn resource_name(at: &Spot<'_>, name: &str, errors: &mut Errors) {
+pub(in crate::api::validation) fn resource_name(at: &Spot<'_>, name: &str, errors: &mut Errors) {
     let faults = names::qualified_name(name);
     let known = COUNTED.contains(&name)
         || MEASURED.contains(&name)

@@ -5,7 +5,7 @@ use crate::api::validation::labels::{EFFECTS, label_name};
 use crate::api::validation::spot::{Errors, Spot};
 
 /// All errors of a list of tolerations.
-pub(super) fn tolerations(at: &Spot<'_>, errors: &mut Errors) {
+pub(in crate::api::validation) fn tolerations(at: &Spot<'_>, errors: &mut Errors) {
     at.items().for_each(|it| toleration(&it, errors));
 }
 

@@ -9,6 +9,7 @@ use super::files::{descends, downward_files, driver_name, no_backsteps, object_f
 use super::spec::Home;
 use crate::api::names;
 use crate::api::quantity::Quantity;
+use crate::api::validation::claim_spec;
 use crate::api::validation::spot::{Errors, Spot};
 
 /// All sources, in upstream's order, with the texts that each must have.
@@ -47,7 +48,6 @@ const SOURCES: [(&str, &[&str]); 30] = [
 /// What a path of the host may have to be.
 const HOST_PATH_TYPES: [&str; 8] =
     ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
-const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 /// All errors of a list of volumes; answers those that are right, by name.
 pub(super) fn volumes<'a>(
@@ -231,20 +231,7 @@ fn flex_options(at: &Spot<'_>, errors: &mut Errors) {
 fn ephemeral(at: &Spot<'_>, volume: &Spot<'_>, home: &Home<'_>, errors: &mut Errors) {
     let spec = at.at("volumeClaimTemplate").at("spec");
     if at.at("volumeClaimTemplate").is_set() {
-        let modes = spec.at("accessModes");
-        if modes.is_empty() {
-            errors.required(&modes, "at least 1 access mode is required");
-        }
-        for mode in modes.items().filter(|mode| !ACCESS_MODES.contains(&mode.text())) {
-            errors.unsupported(&modes.with(mode.value), &ACCESS_MODES);
-        }
-        // The path without `requests` is upstream's.
-        let storage = spec.at("resources").key("storage").with(spec.at("resources.requests.storage").value);
-        match storage.quantity() {
-            None => errors.required(&storage, ""),
-            Some(size) if size <= Quantity::ZERO => errors.invalid(&storage, "must be greater than zero"),
-            Some(_) => {}
-        }
+        claim_spec(&spec, errors);
     }
     if let Home::Pod { name } = home
         && !name.is_empty()
