@@ -9,7 +9,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
 
-use super::disk::{Disk, DiskError, Durability};
+use super::disk::{Disk, DiskError};
 
 const FILE: &str = "cluster.json";
 
@@ -74,7 +74,7 @@ impl Cluster {
     }
 
     fn keep(&self, known: &Known) {
-        if let Err(error) = self.disk.put(Path::new(FILE), known, Durability::Process) {
+        if let Err(error) = self.disk.put_later(Path::new(FILE), known) {
             tracing::error!(%error, "the cluster could not be kept on disk");
         }
     }
@@ -108,6 +108,7 @@ mod tests {
         assert!(!cluster.compare(known("a", 8)), "restored from a backup");
         assert!(cluster.compare(known("a", 8)));
         assert!(!cluster.compare(known("b", 100)), "another cluster");
+        disk.settle();
         assert_eq!(*Cluster::recall(&disk).expect("kept").known.lock().expect("free"), known("b", 100));
     }
 }

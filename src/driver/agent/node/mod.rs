@@ -439,10 +439,11 @@ impl NodeLoop {
         });
     }
 
-    /// Puts the Pod on disk, to survive power loss: what is hosted is known before it starts.
+    /// Puts the Pod on disk: what is hosted is known before it starts, to whoever continues this process. A power loss
+    /// ends what was started, and so nothing waits for the disk to be synced.
     fn keep(&mut self, uid: &str) {
         let Some(hosted) = self.hosted.get(uid) else { return };
-        if let Err(error) = self.hands.disk.put(&pod_file(uid), &hosted.kept(), Durability::Power) {
+        if let Err(error) = self.hands.disk.put(&pod_file(uid), &hosted.kept(), Durability::Soon) {
             tracing::error!(%error, uid, "a Pod could not be kept on disk");
         }
     }

@@ -54,6 +54,8 @@ impl NodeLoop {
     }
 
     pub(super) fn recall_node_and_daemon_sets(&mut self) {
+        // What this process has heard itself may still be on its way to the disk.
+        self.hands.disk.settle();
         if !self.node_known {
             match self.hands.disk.read::<Node>(Path::new(NODE_FILE)) {
                 Ok(Some(node)) => {

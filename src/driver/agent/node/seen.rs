@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use super::{Input, NodeLoop};
 use crate::agent::pod;
 use crate::api::hash::Stored;
-use crate::driver::agent::disk::Durability;
 use crate::driver::agent::hosted::{Remote, as_hosted, runtime_uid};
 use crate::driver::service;
 use crate::driver::watches::Seen;
@@ -78,9 +77,7 @@ impl NodeLoop {
     fn forget_daemon_set(&mut self, uid: &str) {
         self.known_daemon_sets.remove(uid);
         self.daemon_sets.daemon_set_gone(uid);
-        if let Err(error) = self.hands.disk.remove(&daemon_set_file(uid)) {
-            tracing::error!(%error, "a DaemonSet could not be forgotten");
-        }
+        self.hands.disk.remove_later(&daemon_set_file(uid));
     }
 
     pub(super) fn hear_pods(&mut self, seen: Seen<Pod>) {
@@ -189,7 +186,7 @@ impl NodeLoop {
     }
 
     fn remember<T: serde::Serialize>(&self, file: &Path, object: &T) {
-        if let Err(error) = self.hands.disk.put(file, object, Durability::Power) {
+        if let Err(error) = self.hands.disk.put_later(file, object) {
             tracing::error!(%error, "an object could not be kept on disk");
         }
     }
