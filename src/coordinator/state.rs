@@ -1,12 +1,12 @@
 //! The objects, and drafts over them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::api::kinds::Kind;
+use crate::api::kinds::{KINDS, Kind};
 
 /// Where an object stands. Ordered so that one kind, and within it one namespace, is a contiguous range.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,12 +23,18 @@ impl Key {
     /// The place of an object; the namespace is ignored for cluster-scoped kinds.
     pub fn new(kind: &Kind, namespace: &str, name: &str) -> Self {
         let namespace = if kind.namespaced { namespace } else { "" };
-        Self {
-            resource: format!("{}/{}", kind.stored_group(), kind.plural).into(),
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { resource: resource(kind), namespace: namespace.into(), name: name.into() }
     }
+}
+
+/// The resource of a kind, made once for every row of the table: each request makes several keys.
+fn resource(kind: &Kind) -> Arc<str> {
+    static RESOURCES: LazyLock<Vec<Arc<str>>> = LazyLock::new(|| KINDS.iter().map(made).collect());
+    fn made(kind: &Kind) -> Arc<str> {
+        format!("{}/{}", kind.stored_group(), kind.plural).into()
+    }
+    let row = KINDS.iter().position(|row| std::ptr::eq(row, kind));
+    row.map_or_else(|| made(kind), |row| RESOURCES[row].clone())
 }
 
 /// One stored object: encoded once, shared by every reader and watcher.

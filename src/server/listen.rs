@@ -24,7 +24,7 @@ use super::api::reply::Body;
 use super::tls::{Peer, Verifier};
 
 /// Connections that are open at once.
-pub const CONNECTIONS_MAX: usize = 8192;
+pub const CONNECTIONS_MAX: usize = 16_384;
 /// Requests that one HTTP/2 connection may have open, as kube-apiserver's.
 const STREAMS_MAX: u32 = 250;
 /// A handshake, or the head of a request, that is not there by then is given up.
@@ -78,7 +78,8 @@ pub async fn serve<H, F>(
         connections.spawn(async move {
             if let Some(stream) = handshake(&acceptor, socket, from).await {
                 let peer = verifier.peer(stream.get_ref().1.peer_certificates()).map(Arc::new);
-                connection(stream, move |request| handler(peer.clone(), request), stop).await;
+                // Boxed, so that a connection takes what it is, and not also what the handshake was.
+                Box::pin(connection(stream, move |request| handler(peer.clone(), request), stop)).await;
             }
             drop(place);
         });
@@ -127,7 +128,8 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let service = service_fn(|request| {
-        let answer = handler(request);
+        // Boxed: a connection that waits for its next request does not hold the room of an answer.
+        let answer = Box::pin(handler(request));
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
