@@ -103,6 +103,7 @@ fn shown(path: &Path) -> String {
 }
 
 async fn start_coordinator(data_dir: &Path, listen: SocketAddr) -> anyhow::Result<coordinator::Running> {
+    service::allow_many_files();
     let config = CoordinatorConfig { data_dir: data_dir.to_owned(), listen, extra_names: Vec::new() };
     Ok(coordinator::start(config).await?)
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -28,6 +29,16 @@ pub(super) fn ready(line: &str) {
                 let _ = sd_notify::notify(&[NotifyState::Watchdog]);
             }
         });
+    }
+}
+
+/// Raises the limit on open files to the most that is allowed. Every connection is one, and what is usual (1024) is meant
+/// for programs that call `select`.
+pub(super) fn allow_many_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
     }
 }
 
