@@ -59,6 +59,9 @@ pub enum Command {
     /// Look at this node without a coordinator.
     #[command(subcommand)]
     Node(Node),
+    /// Work with the tokens by which machines join.
+    #[command(subcommand)]
+    Token(Token),
     /// Remove from this machine everything that an agent made: containers, mounts, namespaces, cgroups, logs.
     Reset(Reset),
     /// Write containers' output to their log files (started by the agent).
@@ -77,6 +80,9 @@ pub struct Up {
     /// Address of the Kubernetes API.
     #[arg(long, env = "LEASEHOLD_LISTEN", value_parser = address, default_value = "127.0.0.1:6443", value_name = "ADDR:PORT")]
     pub listen: SocketAddr,
+    /// The endpoint.
+    #[command(flatten)]
+    pub endpoint: EndpointFlags,
     /// This node.
     #[command(flatten)]
     pub node: NodeFlags,
@@ -96,6 +102,35 @@ pub struct Coordinator {
     /// Address of the Kubernetes API.
     #[arg(long, env = "LEASEHOLD_LISTEN", value_parser = address, default_value = "[::]:6443", value_name = "ADDR:PORT")]
     pub listen: SocketAddr,
+    /// The endpoint.
+    #[command(flatten)]
+    pub endpoint: EndpointFlags,
+}
+
+/// Flags that describe the endpoint.
+#[derive(Clone, Debug, Args)]
+pub struct EndpointFlags {
+    /// Addresses for Services; one range, or one of each family.
+    #[arg(
+        long,
+        env = "LEASEHOLD_SERVICE_CIDR",
+        value_delimiter = ',',
+        default_value = "10.96.0.0/12",
+        value_name = "ADDR/BITS,…"
+    )]
+    pub service_cidr: Vec<crate::coordinator::services::ServiceRange>,
+    /// Further names and addresses for the endpoint's certificate.
+    #[arg(long, env = "LEASEHOLD_TLS_SAN", value_delimiter = ',', value_name = "NAME,…")]
+    pub tls_san: Vec<String>,
+    /// Longest life of the certificates that are signed on request, in seconds.
+    #[arg(
+        long,
+        env = "LEASEHOLD_CERTIFICATE_DURATION",
+        default_value_t = 31_536_000,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(10..)
+    )]
+    pub certificate_duration: u64,
 }
 
 /// Flags of `agent`.
@@ -109,6 +144,22 @@ pub struct Agent {
         value_name = "FILE"
     )]
     pub kubeconfig: PathBuf,
+    /// Join the cluster of the coordinator at this address, with --token and --ca-hash, unless this node has joined
+    /// before.
+    #[arg(long, env = "LEASEHOLD_COORDINATOR", requires_all = ["token", "ca_hash"], value_name = "URL")]
+    pub coordinator: Option<String>,
+    /// The token to join with (`leasehold token create`).
+    #[arg(
+        long,
+        env = "LEASEHOLD_TOKEN",
+        requires = "coordinator",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    pub token: Option<String>,
+    /// Hash of the public key of the cluster's authority, as the token came with.
+    #[arg(long, env = "LEASEHOLD_CA_HASH", requires = "coordinator", value_name = "sha256:HEX")]
+    pub ca_hash: Option<String>,
     /// Steward as well, with the rights of this kubeconfig [default: do not].
     #[arg(long, env = "LEASEHOLD_STEWARD_KUBECONFIG", value_name = "FILE")]
     pub steward_kubeconfig: Option<PathBuf>,
@@ -178,6 +229,10 @@ pub struct NodeFlags {
         value_name = "SIGNAL<BOUND,…"
     )]
     pub pressure_thresholds: String,
+    /// Where Pods reach the Kubernetes API [default: where the agent does; for Pods with a network of their own the
+    /// node's address stands for loopback].
+    #[arg(long, env = "LEASEHOLD_SERVICE_ADDRESS", value_name = "HOST:PORT")]
+    pub service_address: Option<String>,
     /// How long this node counts as alive without a renewal, in seconds.
     #[arg(long, env = "LEASEHOLD_SESSION_DURATION", default_value_t = 20, value_name = "SECONDS")]
     pub session_duration: u32,
@@ -260,6 +315,55 @@ pub enum Node {
         #[arg(long, short, default_value = "table")]
         output: Output,
     },
+}
+
+/// `token` commands.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token and print the command by which a machine joins with it.
+    Create {
+        /// The machine may steward as well.
+        #[arg(long)]
+        steward: bool,
+        /// How long the token is good: 30m, 24h, 7d; 0 for no end.
+        #[arg(long, default_value = "24h", value_name = "TIME")]
+        ttl: String,
+        /// Where machines reach the coordinator [default: as the kubeconfig says].
+        #[arg(long, value_name = "URL")]
+        coordinator: Option<String>,
+        /// Output format.
+        #[arg(long, short, default_value = "table")]
+        output: Output,
+        /// The cluster.
+        #[command(flatten)]
+        access: TokenAccess,
+    },
+    /// List the tokens there are, without their secrets.
+    List {
+        /// Output format.
+        #[arg(long, short, default_value = "table")]
+        output: Output,
+        /// The cluster.
+        #[command(flatten)]
+        access: TokenAccess,
+    },
+    /// Delete a token.
+    Delete {
+        /// The token or its first six characters.
+        #[arg(value_name = "TOKEN")]
+        token: String,
+        /// The cluster.
+        #[command(flatten)]
+        access: TokenAccess,
+    },
+}
+
+/// How the `token` commands reach the cluster.
+#[derive(Clone, Debug, Args)]
+pub struct TokenAccess {
+    /// An administrator's kubeconfig.
+    #[arg(long, env = "KUBECONFIG", default_value = "/var/lib/leasehold/kubeconfig", value_name = "FILE")]
+    pub kubeconfig: PathBuf,
 }
 
 /// Flags of `reset`.

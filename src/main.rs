@@ -43,6 +43,10 @@ fn run() -> anyhow::Result<()> {
             driver::install_tls_provider();
             runtime()?.block_on(driver::images::run(command))
         }
+        Command::Token(command) => {
+            driver::install_tls_provider();
+            runtime()?.block_on(driver::bootstrap::run(command))
+        }
         command @ (Command::Up(_) | Command::Coordinator(_) | Command::Agent(_) | Command::Reset(_)) => {
             telemetry::start(&cli.log, cli.log_format)?;
             driver::install_tls_provider();

@@ -55,12 +55,9 @@ pub enum FilesError {
         /// The path.
         path: String,
     },
-    /// Nobody has issued this token.
-    #[error("failed to fetch token: no service account token for audience {audience:?} is available")]
-    NoToken {
-        /// Whom it would be for; empty: the API server.
-        audience: String,
-    },
+    /// A token that could not be had so far.
+    #[error("failed to fetch token: {0}")]
+    NoToken(String),
     /// A kind of source that this node does not know.
     #[error("projected volume source {0} is not supported")]
     Unsupported(&'static str),
@@ -144,11 +141,13 @@ fn of_projection(
     }
     if let Some(source) = &projection.service_account_token {
         let wanted = TokenWanted::of(source);
-        let token = sources
-            .tokens
-            .get(&wanted)
-            .ok_or_else(|| FilesError::NoToken { audience: wanted.audience.clone() })?;
-        return Ok([(checked(&source.path)?, token_file(pod, token, mode))].into());
+        let path = checked(&source.path)?;
+        return match sources.tokens.get(&wanted) {
+            Some(Ok(token)) => Ok([(path, token_file(pod, token, mode))].into()),
+            _ if sources.starts_without_tokens => Ok(Files::new()),
+            Some(Err(why)) => Err(FilesError::NoToken(why.clone())),
+            None => Err(FilesError::NoToken("waiting for the coordinator".into())),
+        };
     }
     if projection.cluster_trust_bundle.is_some() {
         return Err(FilesError::Unsupported("clusterTrustBundle"));

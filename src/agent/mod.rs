@@ -13,3 +13,4 @@ pub mod pod;
 pub mod pressure;
 pub mod pull_secrets;
 pub mod sources;
+pub mod tokens;

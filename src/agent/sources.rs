@@ -14,8 +14,10 @@ pub struct Sources {
     pub config_maps: BTreeMap<String, Option<Arc<ConfigMap>>>,
     /// Secrets.
     pub secrets: BTreeMap<String, Option<Arc<Secret>>>,
-    /// Tokens of the Pod's service account, for projected volumes.
-    pub tokens: BTreeMap<TokenWanted, String>,
+    /// Tokens of the Pod's service account, for projected volumes, or why there is none.
+    pub tokens: BTreeMap<TokenWanted, Result<String, String>>,
+    /// The Pod starts without the tokens that are not there yet, and finds them when they are: it needs no coordinator.
+    pub starts_without_tokens: bool,
     /// Files of the Pod's volumes that variables are read from, by volume and path.
     pub files: BTreeMap<FileWanted, String>,
 }

@@ -116,6 +116,11 @@ fn at(object: &Value, path: &str) -> String {
     }
 }
 
+/// `spec.signerName`
+pub fn certificate_signing_request(object: &Value) -> Fields {
+    read(object, &["spec.signerName"])
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -22,6 +22,7 @@ pub mod protobuf;
 pub mod quantity;
 pub mod readiness;
 pub mod selectors;
+pub mod service_account;
 pub mod status;
 pub mod tables;
 pub mod validation;

@@ -165,7 +165,13 @@ fn message(api_version: &str, kind: &str) -> Option<&'static [Field]> {
         ("v1" | "meta.k8s.io/v1", "DeleteOptions") => DELETE_OPTIONS,
         ("coordination.k8s.io/v1", "Lease") => &[METADATA, (2, "spec", LEASE_SPEC)],
         ("policy/v1", "Eviction") => &[METADATA, (2, "deleteOptions", Struct(DELETE_OPTIONS))],
-        ("authentication.k8s.io/v1" | "authorization.k8s.io/v1" | "rbac.authorization.k8s.io/v1", _) => {
+        (
+            "authentication.k8s.io/v1"
+            | "authorization.k8s.io/v1"
+            | "certificates.k8s.io/v1"
+            | "rbac.authorization.k8s.io/v1",
+            _,
+        ) => {
             return access::message(kind);
         }
         _ => return None,

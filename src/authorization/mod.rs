@@ -4,6 +4,8 @@
 //! is refused with all their reasons. Role-based access control ([`rbac`]) is one of them.
 //! Architecture invariant: no authorizer denies what another one allows.
 
+pub mod bootstrap;
+pub mod node;
 pub mod rbac;
 pub mod rule;
 pub mod shipped;
@@ -107,6 +109,8 @@ pub struct Resource<'a> {
     pub namespace: &'a str,
     /// Empty for collections.
     pub name: &'a str,
+    /// Field selector of a list or watch, as it was sent.
+    pub fields: &'a str,
 }
 
 impl Resource<'_> {

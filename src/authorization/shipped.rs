@@ -441,7 +441,7 @@ mod tests {
             index.put(Part::Binding, "a", role, &binding);
         }
         let who_may = |verb: &str, group: &str, resource: &str, subresource: &str| {
-            let asked = Resource { group, resource, subresource, namespace: "a", name: "x" };
+            let asked = Resource { group, resource, subresource, namespace: "a", name: "x", fields: "" };
             ["view", "edit", "admin", "cluster-admin"]
                 .into_iter()
                 .filter(|name| {

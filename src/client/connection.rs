@@ -1,6 +1,7 @@
 //! From a kubeconfig to a kube client.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,15 +49,36 @@ pub enum ConnectionError {
     },
 }
 
-/// A kubeconfig's current context, ready to be used.
+/// A kubeconfig's current context, ready to be used. Clones share who they are: [`Connection::become_another`].
 #[derive(Clone)]
 pub struct Connection {
     path: PathBuf,
     url: http::Uri,
     authority_pem: Vec<u8>,
-    identity_pem: Option<Vec<u8>>,
     bearer: Option<String>,
     program: &'static str,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// Who the clients are, and the clients.
+struct Shared {
+    identity_pem: Option<Vec<u8>>,
+    clients: Vec<Slot>,
+}
+
+/// The HTTP client behind a kube client, and how it is made anew.
+struct Slot {
+    tuning: Tuning,
+    http: Arc<Mutex<reqwest::Client>>,
+}
+
+/// What an HTTP client is for.
+#[derive(Clone, Copy)]
+enum Tuning {
+    /// Watches and ordinary requests.
+    Long,
+    /// Requests that end after this.
+    Timed(Duration),
 }
 
 impl std::fmt::Debug for Connection {
@@ -105,9 +127,9 @@ impl Connection {
             path: path.into(),
             url: config.cluster_url,
             authority_pem,
-            identity_pem,
             bearer,
             program: "leasehold",
+            shared: Shared::new(identity_pem),
         })
     }
 
@@ -115,6 +137,28 @@ impl Connection {
     #[must_use]
     pub fn called(self, program: &'static str) -> Self {
         Self { program, ..self }
+    }
+
+    /// A way to the coordinator at `url` for the bearer of a token.
+    pub fn with_token(url: http::Uri, authority_pem: Vec<u8>, token: String) -> Self {
+        let (path, bearer, shared) = (PathBuf::new(), Some(token), Shared::new(None));
+        Self { path, url, authority_pem, bearer, program: "leasehold", shared }
+    }
+
+    /// The client certificate, PEM, where there is one.
+    pub fn certificate_pem(&self) -> Option<String> {
+        let shared = locked(&self.shared);
+        shared.identity_pem.as_ref().map(|pem| String::from_utf8_lossy(pem).into_owned())
+    }
+
+    /// Presents another certificate from now on, in all clients that have been made. What is open stays open.
+    pub fn become_another(&self, certificate_pem: &str, key_pem: &str) -> Result<(), ConnectionError> {
+        let mut shared = locked(&self.shared);
+        shared.identity_pem = Some(format!("{certificate_pem}\n{key_pem}").into_bytes());
+        for slot in &shared.clients {
+            *locked(&slot.http) = self.http(slot.tuning, shared.identity_pem.as_deref())?;
+        }
+        Ok(())
     }
 
     /// Where the coordinator is.
@@ -129,47 +173,61 @@ impl Connection {
 
     /// A client for watches and ordinary requests.
     pub fn client(&self) -> Result<kube::Client, ConnectionError> {
-        self.build(
-            self.builder()?
-                .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-                .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-                .http2_keep_alive_while_idle(true),
-        )
+        self.build(Tuning::Long)
     }
 
     /// A client whose every request ends after `timeout`, on connections of its own that a timed-out request closes:
     /// what a lease needs.
     pub fn client_with_timeout(&self, timeout: Duration) -> Result<kube::Client, ConnectionError> {
-        self.build(
-            self.builder()?.http1_only().timeout(timeout).connect_timeout(timeout).pool_max_idle_per_host(1),
-        )
+        self.build(Tuning::Timed(timeout))
     }
 
-    fn builder(&self) -> Result<reqwest::ClientBuilder, ConnectionError> {
+    fn http(&self, tuning: Tuning, identity: Option<&[u8]>) -> Result<reqwest::Client, ConnectionError> {
         let failed = |source| ConnectionError::Client { path: self.path.clone(), source };
-        let mut builder = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(format!("{}/{}", self.program, env!("CARGO_PKG_VERSION")));
         let roots = reqwest::Certificate::from_pem_bundle(&self.authority_pem).map_err(failed)?;
-        builder = builder.tls_certs_only(roots);
-        if let Some(pem) = &self.identity_pem {
+        let mut builder = builder.tls_certs_only(roots);
+        if let Some(pem) = identity {
             builder = builder.identity(reqwest::Identity::from_pem(pem).map_err(failed)?);
         }
-        Ok(builder)
+        let builder = match tuning {
+            Tuning::Long => builder
+                .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+                .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+                .http2_keep_alive_while_idle(true),
+            Tuning::Timed(timeout) => {
+                builder.http1_only().timeout(timeout).connect_timeout(timeout).pool_max_idle_per_host(1)
+            }
+        };
+        builder.build().map_err(failed)
     }
 
-    fn build(&self, builder: reqwest::ClientBuilder) -> Result<kube::Client, ConnectionError> {
-        let http =
-            builder.build().map_err(|source| ConnectionError::Client { path: self.path.clone(), source })?;
+    fn build(&self, tuning: Tuning) -> Result<kube::Client, ConnectionError> {
+        let mut shared = locked(&self.shared);
+        let http = Arc::new(Mutex::new(self.http(tuning, shared.identity_pem.as_deref())?));
+        shared.clients.push(Slot { tuning, http: http.clone() });
+        drop(shared);
         let base = self.url.to_string().trim_end_matches('/').to_owned();
         let bearer = self.bearer.as_ref().map(|token| format!("Bearer {token}"));
         let service = service_fn(move |request: http::Request<Body>| {
-            let (http, base, bearer) = (http.clone(), base.clone(), bearer.clone());
+            let (http, base, bearer) = (locked(&http).clone(), base.clone(), bearer.clone());
             async move { send(http, &base, bearer, request).await }
         });
         Ok(kube::Client::new(service, "default"))
     }
+}
+
+impl Shared {
+    fn new(identity_pem: Option<Vec<u8>>) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { identity_pem, clients: Vec::new() }))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn send(

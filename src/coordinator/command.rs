@@ -162,6 +162,8 @@ pub enum Subresource {
     Status,
     /// `spec.finalizers` of a Namespace.
     Finalize,
+    /// The conditions `Approved` and `Denied` of a `CertificateSigningRequest`.
+    Approval,
 }
 
 impl Subresource {
@@ -171,6 +173,7 @@ impl Subresource {
             Self::Main => "",
             Self::Status => "status",
             Self::Finalize => "finalize",
+            Self::Approval => "approval",
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::api::kinds;
 use crate::api::status::Status;
+use crate::api::{kinds, service_account};
 use crate::coordinator::command::{Outcome, Reply, Subresource, Written};
 use crate::coordinator::rules::{is, keeps_status_on_create};
 use crate::coordinator::state::Key;
 use crate::coordinator::turn::Turn;
-use crate::coordinator::{daemon_set, metadata, namespace, pod};
+use crate::coordinator::{daemon_set, metadata, namespace, pod, services};
 
 /// How often a generated name is tried, as upstream.
 const GENERATED_NAME_ATTEMPTS: usize = 8;
@@ -30,7 +30,13 @@ impl Turn<'_, '_> {
         let name = self.choose_name(&mut value)?;
         metadata::fill(&mut value, self.entropy.uid(), self.now);
         self.prepare_new(&mut value)?;
+        if is(self.kind(), "", "Pod") {
+            self.admit_pod(&name, &mut value)?;
+        }
         self.ask_guard(&name, Written::Part(Subresource::Main), None, Some(&value))?;
+        if is(self.kind(), "", "Service") {
+            services::prepare_new(&mut value, self.key(&name), self.draft, self.entropy)?;
+        }
         let mut errors = metadata::validate(self.kind(), &value);
         errors.extend((self.spoken().validate)(&value));
         self.refuse_errors(&name, &errors)?;
@@ -112,6 +118,21 @@ impl Turn<'_, '_> {
         } else if is(kind, "apps", "DaemonSet") {
             daemon_set::prepare_new(value);
         }
+        Ok(())
+    }
+
+    /// What its ServiceAccount has for a new Pod.
+    fn admit_pod(&mut self, name: &str, pod: &mut Value) -> Result<(), Status> {
+        let account = service_account::account_of(pod).to_owned();
+        let kind = kinds::by_kind("", "v1", "ServiceAccount").expect("a row of the table");
+        let Some(found) = self.draft.get(&Key::new(kind, self.namespace(), &account)) else {
+            let why = format!(
+                "error looking up service account {}/{account}: serviceaccount {account:?} not found",
+                self.namespace()
+            );
+            return Err(self.forbidden(name, &why));
+        };
+        service_account::admit(pod, &found.value(), &self.entropy.suffix());
         Ok(())
     }
 

@@ -10,6 +10,7 @@
 //! Architecture invariant: nothing here decides anything about a Pod.
 
 mod body;
+pub mod certificates;
 mod command;
 mod create;
 mod daemon_set;
@@ -17,10 +18,13 @@ mod delete;
 mod expiry;
 mod metadata;
 mod namespace;
+mod node_restriction;
 mod ownership;
 mod pod;
 mod priority;
 mod rules;
+pub mod services;
+mod signing;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -33,6 +37,7 @@ pub use command::{
 };
 pub use expiry::{EVENT_LIFETIME, Expiry};
 pub use metadata::{FOREGROUND, ORPHAN};
+pub use node_restriction::NodeRestriction;
 pub use rules::INITIAL_NAMESPACES;
 
 use crate::api::status::Status;

@@ -87,7 +87,9 @@ impl Turn<'_, '_> {
             match subresource {
                 Subresource::Main if self.kind().has_status => drop(fields.remove("status")),
                 Subresource::Main => {}
-                Subresource::Status => fields.retain(|field, _| is_common(field) || field == "status"),
+                Subresource::Status | Subresource::Approval => {
+                    fields.retain(|field, _| is_common(field) || field == "status");
+                }
                 Subresource::Finalize => fields.retain(|field, _| is_common(field) || field == "spec"),
             }
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::api::kinds::{KINDS, Kind};
+use crate::coordinator::services::{Allotments, Allotted, Drafted};
 
 /// Where an object stands. Ordered so that one kind, and within it one namespace, is a contiguous range.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,6 +121,8 @@ pub struct State {
     pub objects: BTreeMap<Key, Arc<Object>>,
     /// The newest revision.
     pub revision: u64,
+    /// What Services have been given.
+    pub allotments: Allotments,
 }
 
 /// Uncommitted changes over a state.
@@ -129,12 +132,19 @@ pub struct Draft<'a> {
     overlay: BTreeMap<Key, Option<Arc<Object>>>,
     revision: u64,
     changes: Vec<Change>,
+    allotted: Drafted,
 }
 
 impl<'a> Draft<'a> {
     /// An empty draft.
     pub fn new(base: &'a State) -> Self {
-        Self { base, overlay: BTreeMap::new(), revision: base.revision, changes: Vec::new() }
+        Self {
+            base,
+            overlay: BTreeMap::new(),
+            revision: base.revision,
+            changes: Vec::new(),
+            allotted: Drafted::default(),
+        }
     }
 
     /// The object as this draft sees it.
@@ -156,6 +166,16 @@ impl<'a> Draft<'a> {
         stored.chain(drafted.filter_map(|(_, object)| object.clone())).collect()
     }
 
+    /// What Services were given before this draft, and of which ranges.
+    pub fn allotments(&self) -> &Allotments {
+        &self.base.allotments
+    }
+
+    /// The Service that has this address or port, as this draft sees it.
+    pub fn holder(&self, of: Allotted) -> Option<&Key> {
+        self.allotted.holder(&self.base.allotments, of)
+    }
+
     /// The revision the next change will get.
     pub fn next_revision(&self) -> u64 {
         self.revision + 1
@@ -165,6 +185,7 @@ impl<'a> Draft<'a> {
     pub fn put(&mut self, object: Arc<Object>) {
         self.revision += 1;
         let before = self.get(&object.key);
+        self.allotted.observe(before.as_deref(), Some(&object));
         self.overlay.insert(object.key.clone(), Some(object.clone()));
         self.changes.push(Change { revision: self.revision, before, after: Some(object), last: None });
     }
@@ -173,6 +194,7 @@ impl<'a> Draft<'a> {
     pub fn remove(&mut self, key: &Key, last: Arc<Object>) {
         self.revision += 1;
         let before = self.get(key);
+        self.allotted.observe(before.as_deref(), None);
         self.overlay.insert(key.clone(), None);
         self.changes.push(Change { revision: self.revision, before, after: None, last: Some(last) });
     }
@@ -192,6 +214,7 @@ impl State {
     /// Applies what a draft over this state made, once it is durable.
     pub fn apply(&mut self, changes: &[Change], revision: u64) {
         for change in changes {
+            self.allotments.observe(change.before.as_deref(), change.after.as_deref());
             if let Some(object) = &change.after {
                 self.objects.insert(object.key.clone(), object.clone());
             } else if let Some(last) = &change.last {

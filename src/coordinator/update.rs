@@ -11,7 +11,7 @@ use crate::coordinator::command::{Body, Outcome, Reply, Subresource, Written};
 use crate::coordinator::rules::{is, is_created_by_update, is_updated_unconditionally};
 use crate::coordinator::state::Object;
 use crate::coordinator::turn::{Turn, done};
-use crate::coordinator::{daemon_set, metadata, namespace, pod, priority};
+use crate::coordinator::{daemon_set, metadata, namespace, pod, priority, services, signing};
 
 /// What upstream answers to a lost compare-and-swap.
 const MODIFIED: &str =
@@ -89,6 +89,9 @@ impl Turn<'_, '_> {
         self.check_version(name, &mut new, current)?;
         metadata::preserve(&mut new, old);
         self.keep_apart(&mut new, old, subresource)?;
+        if is(self.kind(), "", "Service") && subresource == Subresource::Main {
+            services::prepare_update(&mut new, old, current.key.clone(), self.draft, self.entropy)?;
+        }
         self.own_changes(&mut new, old, subresource);
         self.count_generation(&mut new, old);
         self.ask_guard(name, Written::Part(subresource), Some(old), Some(&new))?;
@@ -126,6 +129,18 @@ impl Turn<'_, '_> {
         match subresource {
             Subresource::Status if !kind.has_status => Err(no_such_subresource()),
             Subresource::Finalize if !is(kind, "", "Namespace") => Err(no_such_subresource()),
+            Subresource::Approval if !is(kind, "certificates.k8s.io", "CertificateSigningRequest") => {
+                Err(no_such_subresource())
+            }
+            Subresource::Approval => {
+                let conditions = new["status"]["conditions"].take();
+                *new = old.clone();
+                if !new["status"].is_object() {
+                    new["status"] = serde_json::json!({});
+                }
+                signing::keep_approval(new, &conditions, self.now);
+                Ok(())
+            }
             Subresource::Status => {
                 let (metadata, status) = (new["metadata"].take(), new["status"].take());
                 *new = old.clone();
@@ -171,6 +186,7 @@ impl Turn<'_, '_> {
                 errors.extend(namespace::validate_status(new));
             }
             Subresource::Finalize => errors.extend(namespace::validate_finalizers(new)),
+            Subresource::Approval => errors.extend(signing::validate_approval(new, old)),
             Subresource::Status => errors.extend((kind.validate_status)(new, old)),
         }
         errors

@@ -2,15 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::cli::{Agent, Command, Coordinator as CoordinatorFlags, Up};
+use crate::cli::{Agent, Command, Coordinator as CoordinatorFlags, EndpointFlags, Up};
 use crate::client::Connection;
+use crate::coordinator::services::ServiceRange;
 use crate::driver::agent::{self, AgentConfig};
 use crate::driver::clock;
 use crate::driver::coordinator::{self, CoordinatorConfig};
-use crate::driver::{reset, service, steward};
+use crate::driver::join::{self, Invitation, Role};
+use crate::driver::{renewal, reset, service, steward};
 use crate::server::tls::{NODES, Purpose, STEWARDS, Wanted};
 
 /// Performs one long-running command.
@@ -20,14 +23,18 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Coordinator(flags) => coordinate(flags).await,
         Command::Agent(flags) => agent(flags).await,
         Command::Reset(flags) => reset::run(flags).await,
-        Command::Image(_) | Command::Node(_) | Command::LogWriter(_) | Command::Version => {
+        Command::Image(_)
+        | Command::Node(_)
+        | Command::Token(_)
+        | Command::LogWriter(_)
+        | Command::Version => {
             unreachable!("main performs these itself")
         }
     }
 }
 
 async fn coordinate(flags: CoordinatorFlags) -> anyhow::Result<()> {
-    let running = start_coordinator(&flags.data_dir, flags.listen).await?;
+    let running = start_coordinator(&flags.data_dir, flags.listen, &flags.endpoint).await?;
     let kubeconfig = flags.data_dir.join("kubeconfig");
     running.write_admin_kubeconfig(&kubeconfig)?;
     service::ready(&format!(
@@ -51,18 +58,27 @@ pub(super) fn need_root() -> anyhow::Result<()> {
 async fn agent(flags: Agent) -> anyhow::Result<()> {
     need_root()?;
     let config = AgentConfig::new(&flags.node, &flags.data_dir)?;
-    let kept = flags.data_dir.join("kubeconfig");
-    let kubeconfig = if !flags.kubeconfig.exists() && kept.exists() { kept } else { flags.kubeconfig };
+    let own = flags.data_dir.join("kubeconfig");
+    let node = config.node_name().to_owned();
+    join_where_needed(&flags, Role::Node, &node, &own).await?;
+    let joined = flags.coordinator.is_some();
+    let kubeconfig =
+        if (joined || !flags.kubeconfig.exists()) && own.exists() { own } else { flags.kubeconfig.clone() };
     if !kubeconfig.exists() {
         bail!(
-            "there is no kubeconfig {}: name one with --kubeconfig (the coordinator's is DATA-DIR/kubeconfig there)",
+            "there is no kubeconfig {}: name one with --kubeconfig (the coordinator's is \
+             DATA-DIR/kubeconfig there), or join with --coordinator, --token and --ca-hash",
             kubeconfig.display()
         );
     }
     let connection = Connection::from_kubeconfig(&kubeconfig).await?;
+    keep_certificate(&flags, &connection, &kubeconfig, Role::Node, &node);
     let running = agent::start(config, connection).await?;
     if let Some(path) = &flags.steward_kubeconfig {
-        steward::start(&Connection::from_kubeconfig(path).await?, running.node_name())?;
+        join_where_needed(&flags, Role::Steward, &node, path).await?;
+        let connection = Connection::from_kubeconfig(path).await?;
+        keep_certificate(&flags, &connection, path, Role::Steward, &node);
+        steward::start(&connection, running.node_name())?;
     }
     service::ready(&format!("leasehold agent is ready as node {}", running.node_name()));
     tokio::select! {
@@ -71,11 +87,61 @@ async fn agent(flags: Agent) -> anyhow::Result<()> {
     }
 }
 
+/// Joins with the token that was given, unless the certificate of an earlier time is still good. A node that has been
+/// here before goes on without, if it must: its DaemonSets need no coordinator.
+async fn join_where_needed(flags: &Agent, role: Role, node: &str, kubeconfig: &Path) -> anyhow::Result<()> {
+    let kept = if kubeconfig.exists() {
+        Connection::from_kubeconfig(kubeconfig).await.ok().and_then(|kept| kept.certificate_pem())
+    } else {
+        None
+    };
+    let end = kept.as_deref().map(crate::server::tls::validity).transpose().map_err(anyhow::Error::msg)?;
+    let end = end.map(|(_, end)| end);
+    if end.is_some_and(|end| end > clock::wall().0) {
+        return Ok(());
+    }
+    let (Some(coordinator), Some(token), Some(ca_hash)) = (&flags.coordinator, &flags.token, &flags.ca_hash)
+    else {
+        if let Some(end) = end {
+            tracing::error!("{}", renewal::ended(node, end));
+        }
+        return Ok(());
+    };
+    let invitation =
+        Invitation { coordinator: coordinator.clone(), token: token.clone(), ca_hash: ca_hash.clone() };
+    match join::join(&invitation, role, node, kubeconfig).await {
+        Ok(()) => {
+            tracing::info!(node, ?role, "joined");
+            Ok(())
+        }
+        Err(error) => match end {
+            Some(end) => {
+                tracing::error!(error = format!("{error:#}"), "{}", renewal::ended(node, end));
+                Ok(())
+            }
+            None => Err(error.context("joining")),
+        },
+    }
+}
+
+/// Renews a certificate that this node has asked for itself; one that people gave it is theirs to renew.
+fn keep_certificate(flags: &Agent, connection: &Connection, kubeconfig: &Path, role: Role, node: &str) {
+    let is_own = flags.coordinator.is_some() || kubeconfig.starts_with(&flags.data_dir);
+    let is_its = connection
+        .certificate_pem()
+        .and_then(|pem| crate::server::tls::subject(&pem).ok())
+        .is_some_and(|peer| peer.common_name == role.user(node));
+    if is_own && is_its {
+        let kept = renewal::Kept { kubeconfig: kubeconfig.to_owned(), role, node: node.to_owned() };
+        renewal::start(connection.clone(), kept);
+    }
+}
+
 async fn up(flags: Up) -> anyhow::Result<()> {
     need_root()?;
     let (coordinator_dir, agent_dir) = (flags.data_dir.join("coordinator"), flags.data_dir.join("agent"));
     let config = AgentConfig::new(&flags.node, &agent_dir)?;
-    let coordinator = start_coordinator(&coordinator_dir, flags.listen).await?;
+    let coordinator = start_coordinator(&coordinator_dir, flags.listen, &flags.endpoint).await?;
     let admin = flags.data_dir.join("kubeconfig");
     coordinator.write_admin_kubeconfig(&admin)?;
     std::fs::create_dir_all(&agent_dir).with_context(|| agent_dir.display().to_string())?;
@@ -102,10 +168,28 @@ fn shown(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
-async fn start_coordinator(data_dir: &Path, listen: SocketAddr) -> anyhow::Result<coordinator::Running> {
+async fn start_coordinator(
+    data_dir: &Path,
+    listen: SocketAddr,
+    flags: &EndpointFlags,
+) -> anyhow::Result<coordinator::Running> {
     service::allow_many_files();
-    let config = CoordinatorConfig { data_dir: data_dir.to_owned(), listen, extra_names: Vec::new() };
+    let config = CoordinatorConfig {
+        extra_names: flags.tls_san.clone(),
+        service_ranges: service_ranges(&flags.service_cidr)?,
+        certificate_life: Duration::from_secs(flags.certificate_duration),
+        ..CoordinatorConfig::new(data_dir.to_owned(), listen)
+    };
     Ok(coordinator::start(config).await?)
+}
+
+/// One range, or one of each family.
+fn service_ranges(given: &[ServiceRange]) -> anyhow::Result<Vec<ServiceRange>> {
+    match given {
+        [_] => Ok(given.to_vec()),
+        [first, second] if first.is_ipv4() != second.is_ipv4() => Ok(given.to_vec()),
+        _ => bail!("--service-cidr: expected one range, or one of each address family"),
+    }
 }
 
 /// Writes a kubeconfig for a user of one group, with a certificate that is kept beside the authority.

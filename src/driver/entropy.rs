@@ -27,6 +27,18 @@ impl Entropy for SystemEntropy {
     }
 }
 
+/// So many small letters and digits.
+pub(super) fn lower_case(count: usize) -> String {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let drawn: [u8; 32] = random();
+    drawn.iter().take(count).map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()
+}
+
+/// A number from 0 up to, and without, 1.
+pub(super) fn fraction() -> f64 {
+    f64::from(u32::from_le_bytes(random())) / (f64::from(u32::MAX) + 1.0)
+}
+
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("Linux hands out randomness once it has booted");

@@ -1,15 +1,18 @@
 //! Owns tokio, clocks and entropy: one loop per role, performing effects and feeding their answers back as inputs.
 
 pub mod agent;
+pub mod bootstrap;
 pub mod clock;
 pub mod commands;
 pub mod coordinator;
 pub mod entropy;
 pub mod facts;
 pub mod images;
+pub mod join;
 pub mod log_writer;
 pub mod print;
 pub mod recorder;
+mod renewal;
 mod reset;
 pub mod sealed;
 mod service;

@@ -76,7 +76,7 @@ impl Escalation {
     }
 
     fn may(&self, user: &User, verb: &str, resource: &str, namespace: &str, name: &str) -> bool {
-        let asked = Resource { group: GROUP, resource, subresource: "", namespace, name };
+        let asked = Resource { group: GROUP, resource, subresource: "", namespace, name, fields: "" };
         let attributes = Attributes { user, verb, subject: Subject::Resource(asked) };
         self.authorizers.decide(&attributes) == Decision::Allow
     }

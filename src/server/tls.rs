@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, DnValue,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -31,6 +31,7 @@ use rustls::{
 use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 
+use crate::coordinator::certificates::Subject;
 use crate::time::WallTime;
 
 /// Validity of the authority: ten years, as kubeadm's.
@@ -42,6 +43,8 @@ const RENEW_BEFORE: Duration = Duration::from_secs(90 * DAY_SECONDS);
 /// Certificates begin this long before now, for clocks that are behind.
 const BACKDATED: Duration = Duration::from_secs(DAY_SECONDS);
 const DAY_SECONDS: u64 = 86_400;
+/// Signed requests begin this long before now, as upstream's.
+const SIGNED_BACKDATED_SECONDS: i64 = 300;
 
 /// Most groups in one certificate.
 const ORGANIZATIONS_MAX: usize = 2;
@@ -226,6 +229,52 @@ impl Authority {
         Ok(identity)
     }
 
+    /// What a PKCS #10 request in PEM asks for, once its signature has been verified.
+    pub fn requested(&self, pem: &str) -> Result<Subject, String> {
+        let request = CertificateSigningRequestParams::from_pem(pem).map_err(|e| e.to_string())?;
+        let name = &request.params.distinguished_name;
+        let texts = |kind: &DnType| name.get(kind).map(dn_text).into_iter().collect::<Vec<String>>();
+        let names = &request.params.subject_alt_names;
+        let hosts = names.iter().filter(|name| matches!(name, SanType::DnsName(_) | SanType::IpAddress(_)));
+        let hosts = hosts.count();
+        Ok(Subject {
+            common_name: texts(&DnType::CommonName).concat(),
+            organizations: texts(&DnType::OrganizationName),
+            alternative_names: (hosts, names.len() - hosts),
+        })
+    }
+
+    /// Signs what a PKCS #10 request in PEM asks for, with these usages of the Kubernetes API and this life.
+    pub fn sign(
+        &self,
+        pem: &str,
+        usages: &[&str],
+        life: Duration,
+        now: WallTime,
+    ) -> Result<String, TlsError> {
+        let refused =
+            |e: rcgen::Error| TlsError::Issue { subject: "a request".into(), detail: e.to_string() };
+        let mut request = CertificateSigningRequestParams::from_pem(pem).map_err(refused)?;
+        let params = &mut request.params;
+        params.is_ca = IsCa::NoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        if usages.contains(&"key encipherment") {
+            params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+        }
+        params.extended_key_usages = vec![if usages.contains(&"server auth") {
+            ExtendedKeyUsagePurpose::ServerAuth
+        } else {
+            ExtendedKeyUsagePurpose::ClientAuth
+        }];
+        params.use_authority_key_identifier_extension = true;
+        let at = |seconds: i64| {
+            rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+        };
+        params.not_before = at(now.0.as_second() - SIGNED_BACKDATED_SECONDS);
+        params.not_after = at(now.0.as_second().saturating_add_unsigned(life.as_secs()));
+        Ok(request.signed_by(&self.issuer).map_err(refused)?.pem())
+    }
+
     fn serves(&self, identity: &Identity, wanted: &Wanted, now: WallTime) -> bool {
         let Ok(facts) = Facts::read(&identity.certificate_pem) else { return false };
         let key_fits =
@@ -278,6 +327,66 @@ impl Wanted {
         set_validity(&mut params, now, CERTIFICATE_DAYS);
         Ok(params)
     }
+}
+
+fn dn_text(value: &DnValue) -> String {
+    match value {
+        DnValue::Utf8String(text) => text.clone(),
+        DnValue::PrintableString(text) => text.as_str().to_owned(),
+        DnValue::Ia5String(text) => text.as_str().to_owned(),
+        DnValue::TeletexString(text) => text.as_str().to_owned(),
+        // Forms that nobody uses, of which no name or group is made.
+        DnValue::BmpString(_) | DnValue::UniversalString(_) | _ => String::new(),
+    }
+}
+
+/// A key and a PKCS #10 request for a client certificate with this subject, both PEM.
+pub fn client_request(common_name: &str, organization: &str) -> Result<(String, String), TlsError> {
+    let refused = |e: rcgen::Error| TlsError::Issue { subject: common_name.into(), detail: e.to_string() };
+    let pair = KeyPair::generate().map_err(refused)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, organization);
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    let request = params.serialize_request(&pair).and_then(|request| request.pem()).map_err(refused)?;
+    Ok((pair.serialize_pem(), request))
+}
+
+/// When a certificate in PEM begins and ends.
+pub fn validity(pem: &str) -> Result<(jiff::Timestamp, jiff::Timestamp), String> {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| format!("no certificate: {e}"))?;
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(&der).map_err(|e| format!("no certificate: {e}"))?;
+    let time = |time: x509_parser::time::ASN1Time| {
+        jiff::Timestamp::from_second(time.timestamp()).map_err(|e| e.to_string())
+    };
+    Ok((time(parsed.validity().not_before)?, time(parsed.validity().not_after)?))
+}
+
+/// The name that a certificate in PEM is for.
+pub fn subject(pem: &str) -> Result<Peer, String> {
+    Facts::read(pem).map(|facts| facts.peer)
+}
+
+/// SHA-256 of a certificate's public key, as `kubeadm` writes it: `sha256:` and hexadecimal digits.
+pub fn key_hash(certificate: &[u8]) -> Result<String, String> {
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(certificate).map_err(|e| format!("no certificate: {e}"))?;
+    Ok(format!("sha256:{}", fingerprint(parsed.public_key().raw)))
+}
+
+/// [`key_hash`] of the first certificate in PEM.
+pub fn key_hash_of_pem(pem: &str) -> Result<String, String> {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| format!("no certificate: {e}"))?;
+    key_hash(&der)
+}
+
+/// A certificate in PEM.
+pub fn to_pem(certificate: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 fn self_signed(now: WallTime) -> Result<Identity, TlsError> {
@@ -453,6 +562,17 @@ pub fn client_config(identity: &Identity, ca_pem: &str) -> Result<ClientConfig, 
         .with_root_certificates(roots(ca_pem)?)
         .with_client_auth_cert(chain, key)
         .map_err(|e| TlsError::Setup(e.to_string()))
+}
+
+/// A client that presents nothing and takes any server certificate whose key the server proves to have: for a look at
+/// the certificates that it shows.
+pub fn looking_client_config() -> Result<ClientConfig, TlsError> {
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| TlsError::Setup(e.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ProvenKey(provider())))
+        .with_no_client_auth())
 }
 
 /// A client that presents `identity` and takes any server certificate whose key the server proves to have: the caller

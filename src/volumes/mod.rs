@@ -26,7 +26,7 @@ pub use host_path::HostPathError;
 
 use crate::agent::downward::PodFacts;
 use crate::agent::files::{Files, FilesError, files};
-use crate::agent::sources::{FileWanted, Sources};
+use crate::agent::sources::{FileWanted, Sources, TokenWanted};
 use crate::api::pod_resources;
 use crate::cgroup::limits;
 
@@ -117,6 +117,21 @@ pub fn read_files(
         Some((file, text))
     };
     wanted.into_iter().filter_map(read).collect()
+}
+
+/// The tokens that a Pod's volumes hold already, by what was asked for. They outlive the agent there.
+pub fn kept_tokens(pod: &Pod, pod_dir: &Path) -> BTreeMap<TokenWanted, String> {
+    let mut kept = BTreeMap::new();
+    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        let dir = pod_dir.join("volumes").join(type_dir(volume)).join(&volume.name);
+        let projections = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        for source in projections.filter_map(|projection| projection.service_account_token.as_ref()) {
+            if let Ok(token) = sub_path::read(&dir, &source.path) {
+                kept.insert(TokenWanted::of(source), token);
+            }
+        }
+    }
+    kept
 }
 
 /// A volume that no container names is not mounted.

@@ -6,16 +6,19 @@
 mod access;
 mod apply;
 mod belongings;
+mod certificates;
 mod forms;
 mod kinds;
 mod kubectl;
 mod lists;
 #[path = "../support/machine.rs"]
 mod machine;
+mod node_access;
 mod nodes;
 mod objects;
 mod refusals;
 mod rights;
 mod server;
+mod services;
 mod tokens;
 mod watches;

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
+use leasehold::coordinator::INITIAL_NAMESPACES;
 use leasehold::driver::coordinator::{CoordinatorConfig, Running, start};
 use leasehold::server::tls::Identity;
 use serde_json::Value;
@@ -31,7 +32,13 @@ impl Server {
         let running = start(config(&directory.path().join("data"), listen)).await.expect("it starts");
         running.write_admin_kubeconfig(&directory.path().join("kubeconfig")).expect("written");
         let http = client(running.authority.ca_pem(), Some(&running.admin));
-        Self { running, http, directory }
+        let server = Self { running, http, directory };
+        // ConfigMaps stand for any kind in these tests: they begin without those of the cluster's own.
+        for namespace in INITIAL_NAMESPACES {
+            let path = format!("/api/v1/namespaces/{namespace}/configmaps/kube-root-ca.crt");
+            server.delete(&path, "").await;
+        }
+        server
     }
 
     /// Stops it and starts another on the same directory.
@@ -114,7 +121,7 @@ fn said(arguments: &[&str], output: &Output) -> String {
 
 pub fn config(data_dir: &Path, listen: &str) -> CoordinatorConfig {
     let listen: SocketAddr = listen.parse().expect("an address");
-    CoordinatorConfig { data_dir: data_dir.into(), listen, extra_names: Vec::new() }
+    CoordinatorConfig::new(data_dir.into(), listen)
 }
 
 pub fn client(ca_pem: &str, identity: Option<&Identity>) -> reqwest::Client {

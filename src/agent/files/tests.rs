@@ -14,7 +14,7 @@ fn sources() -> Sources {
     sources.config_maps.insert("gone".to_owned(), None);
     sources.secrets.insert("gone".to_owned(), None);
     let wanted = TokenWanted { audience: "vault".to_owned(), expiration_seconds: 600 };
-    sources.tokens.insert(wanted, "jwt".to_owned());
+    sources.tokens.insert(wanted, Ok("jwt".to_owned()));
     sources
 }
 
@@ -122,7 +122,7 @@ fn all_that_is_wrong_with_a_projected_volume_is_told_at_once() {
         {"serviceAccountToken": {"path": "token"}}, {"clusterTrustBundle": {"path": "ca"}}]}});
     assert_eq!(
         make(&volume).unwrap_err().to_string(),
-        "[configmap \"gone\" not found, failed to fetch token: no service account token for audience \"\" is available, \
+        "[configmap \"gone\" not found, failed to fetch token: waiting for the coordinator, \
          projected volume source clusterTrustBundle is not supported]"
     );
 }

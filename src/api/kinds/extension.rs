@@ -26,6 +26,11 @@ pub(super) const KINDS: &[Kind] = &[
         short_names: &["csr"],
         namespaced: false,
         has_status: true,
+        validate: validation::certificate_signing_request,
+        validate_update: validation::certificate_signing_request_update,
+        fields: fields::certificate_signing_request,
+        columns: tables::CERTIFICATE_SIGNING_REQUEST,
+        cells: tables::certificate_signing_request,
         ..Kind::plain(
             "certificates.k8s.io",
             "CertificateSigningRequest",

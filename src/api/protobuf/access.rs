@@ -1,6 +1,6 @@
 //! Messages of the groups that say who may do what.
 
-use super::Shape::{Bool, Int, Map, Struct, Text, Time};
+use super::Shape::{Bool, Bytes, Int, Map, Struct, Text, Time};
 use super::{Field, List, METADATA, Shape, TEXT_MAP, TEXTS};
 
 const EXTRA: Shape = Map(&Struct(&[(1, "items", TEXTS)]));
@@ -46,6 +46,34 @@ const ACCESS_REVIEW: &[Field] = &[
     ACCESS_STATUS,
 ];
 
+const CONDITIONS: Shape = List(&Struct(&[
+    (1, "type", Text),
+    (2, "reason", Text),
+    (3, "message", Text),
+    (4, "lastUpdateTime", Time),
+    (5, "lastTransitionTime", Time),
+    (6, "status", Text),
+]));
+
+const CERTIFICATE_REQUEST: &[Field] = &[
+    METADATA,
+    (
+        2,
+        "spec",
+        Struct(&[
+            (1, "request", Bytes),
+            (2, "username", Text),
+            (3, "uid", Text),
+            (4, "groups", TEXTS),
+            (5, "usages", TEXTS),
+            (6, "extra", EXTRA),
+            (7, "signerName", Text),
+            (8, "expirationSeconds", Int),
+        ]),
+    ),
+    (3, "status", Struct(&[(1, "conditions", CONDITIONS), (2, "certificate", Bytes)])),
+];
+
 const RULES: Shape = List(&Struct(&[
     (1, "verbs", TEXTS),
     (2, "apiGroups", TEXTS),
@@ -73,6 +101,7 @@ const BINDING: &[Field] = &[
 
 pub(super) fn message(kind: &str) -> Option<&'static [Field]> {
     Some(match kind {
+        "CertificateSigningRequest" => CERTIFICATE_REQUEST,
         "TokenRequest" => &[
             METADATA,
             (

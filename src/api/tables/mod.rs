@@ -1,5 +1,6 @@
 //! The columns and cells of every kind's Table, as upstream's printers make them for kubectl.
 
+mod certificate;
 mod cluster;
 mod daemon_set;
 mod duration;
@@ -12,6 +13,7 @@ mod small;
 mod storage;
 mod workload;
 
+pub use certificate::{CERTIFICATE_SIGNING_REQUEST, certificate_signing_request};
 pub use cluster::{
     PRIORITY_CLASS, RESOURCE_QUOTA, ROLE, ROLE_BINDING, RUNTIME_CLASS, priority_class, resource_quota, role,
     role_binding, runtime_class,

@@ -1,6 +1,7 @@
 //! Validation with upstream's field paths and sentences. Objects come here after their defaults; metadata is judged by
 //! the coordinator.
 
+mod certificate;
 mod cluster;
 mod config;
 mod daemon_set;
@@ -17,6 +18,7 @@ mod spot;
 mod storage;
 mod workload;
 
+pub use certificate::{certificate_signing_request, certificate_signing_request_update};
 pub use cluster::{
     SYSTEM_CLASSES, limit_range, priority_class, priority_class_update, resource_quota,
     resource_quota_status, resource_quota_update, runtime_class, runtime_class_update,

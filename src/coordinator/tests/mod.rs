@@ -68,6 +68,9 @@ impl Endpoint {
         for name in INITIAL_NAMESPACES {
             endpoint.create("Namespace", json!({ "metadata": { "name": name } }));
         }
+        // Its Pods find no token, so that they are as they were sent.
+        let account = json!({ "metadata": { "name": "default" }, "automountServiceAccountToken": false });
+        endpoint.create("ServiceAccount", account);
         endpoint.entropy.uids = 0;
         endpoint
     }

@@ -49,6 +49,8 @@ pub struct AgentConfig {
     pub(super) data_dir: PathBuf,
     /// When the machine is short of something.
     pub(super) pressure_thresholds: Thresholds,
+    /// Where Pods reach the API, if it is not where the agent does.
+    pub(super) service_address: Option<(String, u16)>,
     /// Lease rules.
     pub(super) session: SessionConfig,
 }
@@ -99,9 +101,21 @@ impl AgentConfig {
             session: SessionTimings::of_duration(Duration::from_secs(flags.session_duration.into()))
                 .check()
                 .with_context(|| format!("--session-duration {}", flags.session_duration))?,
+            service_address: flags.service_address.as_deref().map(service_address).transpose()?,
             node_name,
         })
     }
+}
+
+/// `HOST:PORT`, IPv6 in brackets.
+fn service_address(text: &str) -> anyhow::Result<(String, u16)> {
+    let expected = || format!("--service-address {text:?}: expected HOST:PORT");
+    let (host, port) = text.rsplit_once(':').with_context(expected)?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if host.is_empty() || (host.parse::<IpAddr>().is_err() && !names::dns1123_subdomain(host).is_empty()) {
+        bail!(expected());
+    }
+    Ok((host.to_owned(), port.parse().with_context(expected)?))
 }
 
 fn existing(flag: &str, path: PathBuf) -> anyhow::Result<PathBuf> {
@@ -166,6 +180,19 @@ mod tests {
         assert_eq!((taint_read.key.as_str(), taint_read.effect.as_str()), ("nvidia.com/gpu", "NoSchedule"));
         assert_eq!(taint("dedicated:NoExecute").expect("valid").value, None);
         assert_eq!(labels(&["a/b=c".into()]).expect("valid")["a/b"], "c");
+    }
+
+    #[test]
+    fn a_service_address_is_a_host_and_a_port() {
+        for (text, host) in
+            [("10.0.0.1:6443", "10.0.0.1"), ("[fd00::1]:6443", "fd00::1"), ("api.x:6443", "api.x")]
+        {
+            assert_eq!(service_address(text).expect("valid"), (host.to_owned(), 6443));
+        }
+        for text in ["10.0.0.1", ":6443", "a b:1", "x:99999", "fd00::1:x"] {
+            let error = service_address(text).expect_err("invalid").to_string();
+            assert!(error.contains("--service-address") && error.contains("HOST:PORT"), "{error}");
+        }
     }
 
     #[test]

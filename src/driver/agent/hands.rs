@@ -16,8 +16,10 @@ use super::execs::Execs;
 use super::open_logs::OpenLogs;
 use super::registrar::Registrar;
 use super::sources::Sources;
+use super::tokens::Tokens;
 use crate::agent::pod::Host;
 use crate::containerd::{Runtime, spec};
+use crate::driver::agent::api_server::ApiServer;
 use crate::driver::recorder::Recorder;
 use crate::logs;
 use crate::sandbox::{Ground, Sandbox};
@@ -33,6 +35,9 @@ pub(super) struct Hands {
     pub(super) ground: Arc<Ground>,
     pub(super) cluster: Cluster,
     pub(super) sources: Sources,
+    pub(super) tokens: Tokens,
+    /// Where this node's Pods reach the API.
+    pub(super) api_server: ApiServer,
     pub(super) execs: Execs,
     pub(super) open_logs: OpenLogs,
     /// Tasks that make or remove containers; containerd's list waits for them.
@@ -71,6 +76,9 @@ pub(super) struct Parts {
     pub(super) ground: Arc<Ground>,
     pub(super) cluster: Cluster,
     pub(super) sources: Sources,
+    pub(super) tokens: Tokens,
+    /// Where this node's Pods reach the API.
+    pub(super) api_server: ApiServer,
     pub(super) registrar: Registrar,
     /// What the machine lets containers have.
     pub(super) host_machine: spec::Host,
@@ -92,6 +100,8 @@ impl Hands {
             ground,
             cluster,
             sources,
+            tokens,
+            api_server,
             registrar,
             host_machine,
             boot_id,
@@ -109,6 +119,8 @@ impl Hands {
             ground,
             cluster,
             sources,
+            tokens,
+            api_server,
             open_logs: OpenLogs::default(),
             container_tasks: TaskTracker::new(),
             registrar,

@@ -48,6 +48,8 @@ impl Outcome {
         let kube::Error::Api(status) = error else { return Self::Later(error.to_string()) };
         match status.code {
             409 if status.reason == "AlreadyExists" => Self::Taken,
+            // The certificate has ended, or is not known any more: that passes.
+            401 => Self::Later(status.message.clone()),
             // 409: another UID stands under this name, ours is gone.
             404 | 409 => Self::Absent,
             400..=428 | 430..=499 => Self::Refused(status.message.clone()),

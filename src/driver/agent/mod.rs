@@ -1,5 +1,6 @@
 //! One node: its watches, its decisions, its Pods.
 
+mod api_server;
 mod backend;
 mod boots;
 mod certificate;
@@ -19,6 +20,7 @@ mod registrar;
 mod registration;
 mod session;
 mod sources;
+mod tokens;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +50,7 @@ use crate::lease::session::{Claimant, Report, Session};
 use crate::logs;
 use crate::network::cni::{Cni, ConfigurationWatch};
 use crate::sandbox::{self, Ground};
+use api_server::ApiServer;
 use boots::Boots;
 use cluster::Cluster;
 use disk::Disk;
@@ -56,6 +59,7 @@ use node::{Input, NodeLoop};
 use registrar::Registrar;
 use registration::Description;
 use sources::Sources;
+use tokens::Tokens;
 
 /// Most inputs of the node's loop that wait; whoever brings more waits too.
 const INPUTS_MAX: usize = 1024;
@@ -131,6 +135,8 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
             Sealer::load_or_create(&config.data_dir, None)?,
             inputs.clone(),
         ),
+        tokens: Tokens::new(client.clone(), inputs.clone()),
+        api_server: ApiServer::new(&config, &connection),
         registrar: Registrar::start(client.clone(), description, inputs.clone()),
         host_machine: spec::Host::read(Path::new(SECCOMP_PROFILES))
             .context("reading what this machine grants")?,

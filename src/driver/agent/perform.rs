@@ -7,22 +7,27 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, ServiceAccount};
 use tokio::sync::mpsc;
 
 use super::hands::Hands;
 use super::hosted::Uid;
 use super::node::Input;
-use super::sources::{Known, SourceRef};
+use super::sources::{Known, SourceKind, SourceRef};
 use crate::agent::downward::PodFacts;
 use crate::agent::pod::{self, ContainerRef, Exit, PullPolicy, container_id};
 use crate::agent::sources::{Sources, references};
-use crate::api::pod_resources;
+use crate::agent::tokens;
+use crate::api::{pod_resources, service_account};
 use crate::logs;
 use crate::sandbox::{Sandbox, SandboxError};
+use crate::volumes;
 
 /// Longest termination message, as the kubelet's.
 const MESSAGE_BYTES_MAX: usize = 4096;
+
+/// How many characters of a Pod's name end the name of the volume with its token.
+const VOLUME_SUFFIX: usize = 5;
 
 /// `SIGKILL`
 const SIGKILL: i32 = 9;
@@ -153,26 +158,39 @@ async fn remove_sandbox(hands: &Hands, uid: &str) -> Result<(), String> {
     hands.ground.clone().remove(uid.to_owned()).await.map_err(|error| error.to_string())?;
     hands.forget_sandbox(uid);
     hands.sources.release(uid);
+    hands.tokens.release(uid);
     Ok(())
 }
 
+/// What is known of the ConfigMaps, Secrets and tokens of a Pod.
+async fn sources(hands: &Hands, pod: &Arc<Pod>) -> Sources {
+    let mut sources = objects(hands, pod).await;
+    let wanted = references(pod).tokens;
+    if !wanted.is_empty() {
+        let kept = volumes::kept_tokens(pod, &hands.ground.data_of(uid(pod)));
+        sources.tokens = hands.tokens.gather(pod, wanted, &kept).await;
+    }
+    sources
+}
+
 /// What is known of the ConfigMaps and Secrets of a Pod.
-async fn sources(hands: &Hands, pod: &Pod) -> Sources {
+async fn objects(hands: &Hands, pod: &Pod) -> Sources {
     let wanted = references(pod);
     let namespace = namespace(pod);
-    let named = |secret: bool, names: BTreeSet<String>| {
-        names.into_iter().map(move |name| SourceRef { secret, namespace: namespace.to_owned(), name })
+    let named = |kind: SourceKind, names: BTreeSet<String>| {
+        names.into_iter().map(move |name| SourceRef { kind, namespace: namespace.to_owned(), name })
     };
-    let all: BTreeSet<SourceRef> =
-        named(false, wanted.config_maps).chain(named(true, wanted.secrets)).collect();
-    let mut sources = Sources::default();
+    let all: BTreeSet<SourceRef> = named(SourceKind::ConfigMap, wanted.config_maps)
+        .chain(named(SourceKind::Secret, wanted.secrets))
+        .collect();
+    let mut sources = Sources { starts_without_tokens: is_daemon(pod), ..Sources::default() };
     if all.is_empty() {
         return sources;
     }
     for (source, known) in hands.sources.gather(uid(pod), all).await {
         match known {
-            Known::Unknown => {}
-            Known::Absent if source.secret => {
+            Known::Unknown | Known::ServiceAccount(_) => {}
+            Known::Absent if source.kind == SourceKind::Secret => {
                 sources.secrets.insert(source.name, None);
             }
             Known::Absent => {
@@ -189,8 +207,44 @@ async fn sources(hands: &Hands, pod: &Pod) -> Sources {
     sources
 }
 
+/// Gives a Pod of the node's own making what its ServiceAccount has for it, as the coordinator does to the Pods it is
+/// given. An error says why the Pod may not be made. Where the account is not known and cannot be asked for, the Pod
+/// gets nothing of it.
+pub(super) async fn admit(hands: &Hands, pod: Pod) -> Result<Pod, String> {
+    let (namespace, name) = (namespace(&pod).to_owned(), tokens::account(&pod).to_owned());
+    let account = SourceRef { kind: SourceKind::ServiceAccount, namespace, name };
+    let found = hands.sources.gather(uid(&pod), BTreeSet::from([account.clone()])).await;
+    match found.into_values().next() {
+        Some(Known::ServiceAccount(found)) => admitted(&pod, &found).map_err(|error| error.to_string()),
+        Some(Known::Absent) => {
+            let SourceRef { namespace, name, .. } = account;
+            let own = pod.metadata.name.as_deref().unwrap_or_default();
+            Err(format!(
+                "pods {own:?} is forbidden: error looking up service account {namespace}/{name}: serviceaccount {name:?} \
+                 not found"
+            ))
+        }
+        _ => Ok(pod),
+    }
+}
+
+fn admitted(pod: &Pod, account: &ServiceAccount) -> serde_json::Result<Pod> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    // The name ends in a hash, so that a creation that is repeated makes the same Pod.
+    let suffix: String = name.chars().rev().take(VOLUME_SUFFIX).collect();
+    let mut value = serde_json::to_value(pod)?;
+    service_account::admit(&mut value, &serde_json::to_value(account)?, &suffix);
+    serde_json::from_value(value)
+}
+
+/// Whether the node made it of a DaemonSet: it starts with nobody's permission.
+fn is_daemon(pod: &Pod) -> bool {
+    let owners = pod.metadata.owner_references.iter().flatten();
+    owners.clone().any(|owner| owner.controller == Some(true) && owner.kind == "DaemonSet")
+}
+
 /// What a container may ask about its Pod and node.
-fn facts(hands: &Hands, ips: Vec<String>, host_name: String) -> PodFacts {
+fn facts(hands: &Hands, pod: &Pod, ips: Vec<String>, host_name: String) -> PodFacts {
     let node = hands.node();
     let status = node.as_ref().and_then(|node| node.status.as_ref());
     PodFacts {
@@ -199,7 +253,7 @@ fn facts(hands: &Hands, ips: Vec<String>, host_name: String) -> PodFacts {
         node_name: hands.config.node_name.clone(),
         host_name,
         allocatable: pod_resources::read(status.and_then(|status| status.allocatable.as_ref())),
-        ..PodFacts::default()
+        api_server: Some(hands.api_server.for_pod(pod)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The ConfigMaps and Secrets that this node's Pods use: each watched as long as some Pod uses it, and kept on disk
+//! The ConfigMaps, Secrets and service accounts that this node's Pods use: each watched as long as some Pod uses it, and kept on disk
 //! (Secrets sealed) for when the coordinator is away.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
@@ -26,18 +26,29 @@ use crate::driver::watches;
 /// How long an object that has never been seen is waited for before the disk's word counts.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Names one ConfigMap or Secret.
+/// What an object in use is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum SourceKind {
+    ConfigMap,
+    Secret,
+    ServiceAccount,
+}
+
+/// Names one object in use.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SourceRef {
-    /// A Secret, not a ConfigMap.
-    pub(super) secret: bool,
+    pub(super) kind: SourceKind,
     pub(super) namespace: String,
     pub(super) name: String,
 }
 
 impl SourceRef {
     fn file(&self) -> PathBuf {
-        let kind = if self.secret { "secrets" } else { "configmaps" };
+        let kind = match self.kind {
+            SourceKind::ConfigMap => "configmaps",
+            SourceKind::Secret => "secrets",
+            SourceKind::ServiceAccount => "serviceaccounts",
+        };
         Path::new("cache").join(kind).join(format!("{}_{}", self.namespace, self.name))
     }
 }
@@ -53,6 +64,8 @@ pub(super) enum Known {
     ConfigMap(Arc<ConfigMap>),
     /// A Secret.
     Secret(Arc<Secret>),
+    /// A ServiceAccount.
+    ServiceAccount(Arc<ServiceAccount>),
 }
 
 struct Entry {
@@ -117,10 +130,13 @@ impl Sources {
         let mut entries = self.entries();
         let entry = entries.entry(source.clone()).or_insert_with(|| {
             let (sender, known) = watch::channel(Known::Unknown);
-            let task = if source.secret {
-                tokio::spawn(self.clone().follow::<Secret>(source.clone(), sender, Known::Secret))
-            } else {
-                tokio::spawn(self.clone().follow::<ConfigMap>(source.clone(), sender, Known::ConfigMap))
+            let (own, of) = (self.clone(), source.clone());
+            let task = match source.kind {
+                SourceKind::ConfigMap => tokio::spawn(own.follow::<ConfigMap>(of, sender, Known::ConfigMap)),
+                SourceKind::Secret => tokio::spawn(own.follow::<Secret>(of, sender, Known::Secret)),
+                SourceKind::ServiceAccount => {
+                    tokio::spawn(own.follow::<ServiceAccount>(of, sender, Known::ServiceAccount))
+                }
             };
             Entry { users: BTreeSet::new(), known, task }
         });
@@ -177,7 +193,7 @@ impl Sources {
 
     fn put<K: Serialize>(&self, source: &SourceRef, object: &K) -> anyhow::Result<()> {
         let file = source.file();
-        if !source.secret {
+        if source.kind != SourceKind::Secret {
             return Ok(self.disk.put(&file, object, Durability::Power)?);
         }
         let sealed = self.sealer.seal(&file.to_string_lossy(), &serde_json::to_vec(object)?)?;
@@ -187,9 +203,10 @@ impl Sources {
     fn recall(&self, source: &SourceRef) -> Known {
         let file = source.file();
         let read = || -> anyhow::Result<Option<Known>> {
-            if !source.secret {
-                let found: Result<_, DiskError> = self.disk.read(&file);
-                return Ok(found?.map(|map| Known::ConfigMap(Arc::new(map))));
+            match source.kind {
+                SourceKind::ConfigMap => return self.plain(&file, Known::ConfigMap),
+                SourceKind::ServiceAccount => return self.plain(&file, Known::ServiceAccount),
+                SourceKind::Secret => {}
             }
             let Some(sealed) = self.disk.read_bytes(&file)? else { return Ok(None) };
             let opened = self.sealer.open(&file.to_string_lossy(), &sealed)?;
@@ -202,5 +219,14 @@ impl Sources {
             },
             |known| known.unwrap_or(Known::Unknown),
         )
+    }
+
+    fn plain<K: DeserializeOwned>(
+        &self,
+        file: &Path,
+        wrap: fn(Arc<K>) -> Known,
+    ) -> anyhow::Result<Option<Known>> {
+        let found: Result<Option<K>, DiskError> = self.disk.read(file);
+        Ok(found?.map(|object| wrap(Arc::new(object))))
     }
 }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::writer::Writer;
 use crate::api::kinds::{self, Kind};
+use crate::api::service_account::{DEFAULT_ACCOUNT, ROOT_CA};
 use crate::api::validation::SYSTEM_CLASSES;
 use crate::coordinator::{Action, Command, Entropy, INITIAL_NAMESPACES};
 use crate::driver::entropy::SystemEntropy;
@@ -25,9 +26,9 @@ impl Entropy for ClusterUid<'_> {
 }
 
 /// Makes what is missing.
-pub(super) fn write(writer: &mut Writer, cluster_uid: &str) -> Result<(), String> {
+pub(super) fn write(writer: &mut Writer, cluster_uid: &str, ca_pem: &str) -> Result<(), String> {
     let row = |kind| kinds::by_kind("", "v1", kind).ok_or_else(|| format!("no kind {kind} is served"));
-    let (namespace, account) = (row("Namespace")?, row("ServiceAccount")?);
+    let (namespace, account, config_map) = (row("Namespace")?, row("ServiceAccount")?, row("ConfigMap")?);
     for name in INITIAL_NAMESPACES {
         let body = json!({ "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } } });
         if name == "kube-system" {
@@ -36,7 +37,10 @@ pub(super) fn write(writer: &mut Writer, cluster_uid: &str) -> Result<(), String
             create(writer, namespace, "", name, body, &mut SystemEntropy)?;
         }
         let body = json!({ "metadata": { "name": "default", "namespace": name } });
-        create(writer, account, name, "default", body, &mut SystemEntropy)?;
+        create(writer, account, name, DEFAULT_ACCOUNT, body, &mut SystemEntropy)?;
+        let metadata = json!({ "name": ROOT_CA, "namespace": name });
+        let body = json!({ "metadata": metadata, "data": { "ca.crt": ca_pem } });
+        create(writer, config_map, name, ROOT_CA, body, &mut SystemEntropy)?;
     }
     system_classes(writer)
 }

@@ -3,6 +3,8 @@
 mod first;
 mod names;
 mod roles;
+mod self_service;
+mod signer;
 mod writer;
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +12,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::signer::Signer;
 use self::writer::Writer;
 use crate::api::kinds::KINDS;
+use crate::coordinator::services::{Allotments, ServiceRange};
 use crate::coordinator::state::{Key, Object, State};
 use crate::coordinator::{Entropy as _, Expiry};
 use crate::driver::clock;
@@ -26,15 +32,17 @@ use crate::server::api::access::Access;
 use crate::server::api::metrics::Metrics;
 use crate::server::api::nodes::Nodes;
 use crate::server::api::{Endpoint, Places};
+use crate::server::bootstrap::BootstrapTokens;
 use crate::server::commands::Commands;
 use crate::server::kubeconfig::Kubeconfig;
 use crate::server::listen;
+use crate::server::node_access::NodeAccess;
 use crate::server::rbac::Rbac;
 use crate::server::tls::{
     ADMIN_NAME, Authority, Identity, MASTERS, PROXY_NAME, Peer, Purpose, TlsError, Verifier, Wanted,
     server_config,
 };
-use crate::server::tokens::Signer;
+use crate::server::tokens;
 use crate::server::view::View;
 use crate::store::embedded::Embedded;
 use crate::store::{Entry, Loaded, OpenError, Store};
@@ -48,6 +56,26 @@ pub struct CoordinatorConfig {
     pub listen: SocketAddr,
     /// Further DNS names and IP addresses for its certificate.
     pub extra_names: Vec<String>,
+    /// Addresses for Services: one range, or one of each family.
+    pub service_ranges: Vec<ServiceRange>,
+    /// Longest life of a certificate that is signed on request.
+    pub certificate_life: Duration,
+}
+
+/// A year, as kubeadm's.
+const CERTIFICATE_LIFE: Duration = Duration::from_hours(365 * 24);
+
+impl CoordinatorConfig {
+    /// What holds where nothing else is said.
+    pub fn new(data_dir: PathBuf, listen: SocketAddr) -> Self {
+        Self {
+            data_dir,
+            listen,
+            extra_names: Vec::new(),
+            service_ranges: Allotments::default().ranges().to_vec(),
+            certificate_life: CERTIFICATE_LIFE,
+        }
+    }
 }
 
 /// Why a coordinator did not start.
@@ -132,8 +160,9 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
     let listener = listen::bind(config.listen).await.map_err(unbound)?;
     let local_addr = listener.local_addr().map_err(unbound)?;
     let names = names::of_server(local_addr.ip(), &config.extra_names);
-    let opened = tokio::task::spawn_blocking(move || open(&config.data_dir, names)).await;
-    let Opened { mut writer, commands, cluster_uid, pki, access, accounts } =
+    let life = config.certificate_life;
+    let opened = tokio::task::spawn_blocking(move || open(&config, names, local_addr)).await;
+    let Opened { mut writer, commands, cluster_uid, pki, access, accounts, requests } =
         opened.map_err(|e| StartError::First(e.to_string()))??;
     let stop = CancellationToken::new();
     let nodes = Nodes::new(&pki.proxy, pki.authority.ca_pem(), stop.clone())?;
@@ -151,7 +180,19 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
         accounts,
     });
     let verifier = Verifier::new(pki.authority.ca_pem())?;
-    let tls = Arc::new(server_config(&pki.server, &verifier, &["h2", "http/1.1"])?);
+    let signer = Signer {
+        view: writer.view.clone(),
+        commands: commands.clone(),
+        authority: pki.authority.clone(),
+        life,
+    };
+    tokio::spawn(signer.run(requests));
+    // Who joins looks at the authority's certificate in the handshake.
+    let shown = Identity {
+        certificate_pem: format!("{}\n{}", pki.server.certificate_pem, pki.authority.ca_pem()),
+        key_pem: pki.server.key_pem.clone(),
+    };
+    let tls = Arc::new(server_config(&shown, &verifier, &["h2", "http/1.1"])?);
     let handler = move |peer: Option<Arc<Peer>>, request| {
         let endpoint = endpoint.clone();
         async move { endpoint.answer(peer.as_deref(), request).await }
@@ -179,6 +220,8 @@ struct Opened {
     pki: Pki,
     access: Access,
     accounts: Arc<Accounts>,
+    /// Certificate requests, for the signer.
+    requests: UnboundedReceiver<Arc<Object>>,
 }
 
 struct Pki {
@@ -188,9 +231,14 @@ struct Pki {
     proxy: Identity,
 }
 
-fn open(directory: &Path, names: Vec<String>) -> Result<Opened, StartError> {
+fn open(
+    config: &CoordinatorConfig,
+    names: Vec<String>,
+    local_addr: SocketAddr,
+) -> Result<Opened, StartError> {
+    let directory = &config.data_dir;
     let mut store = Embedded::open(directory, &SystemEntropy.uid())?;
-    let (state, Loaded { cluster_uid, .. }) = load(&mut store, directory)?;
+    let (state, Loaded { cluster_uid, .. }) = load(&mut store, directory, &config.service_ranges)?;
     let pki = certificates(&directory.join("pki"), names)?;
     let now = clock::now();
     let expiry = Expiry::new(&state, now, clock::wall());
@@ -198,25 +246,37 @@ fn open(directory: &Path, names: Vec<String>) -> Result<Opened, StartError> {
     let (mut view, store_works) = (View::new(state), Arc::new(AtomicBool::new(true)));
     let rbac = Arc::new(Rbac::default());
     view.follow(rbac.clone());
-    let mut access = Access::new(rbac);
+    let nodes = Arc::new(NodeAccess::default());
+    view.follow(nodes.clone());
+    let (follower, requests) = signer::requests();
+    view.follow(Arc::new(follower));
+    let mut access = Access::new(rbac, nodes);
     let view = Arc::new(view);
     let accounts = Arc::new(Accounts {
-        signer: Signer::load_or_create(&directory.join("pki/sa.key"))?,
+        signer: tokens::Signer::load_or_create(&directory.join("pki/sa.key"))?,
         view: view.clone(),
         wall: clock::wall,
         token_id: || SystemEntropy.uid(),
     });
     access.authenticators.tokens.push(accounts.clone());
+    let tokens = BootstrapTokens { view: view.clone(), wall: clock::wall };
+    access.authenticators.tokens.push(Arc::new(tokens));
     let mut writer = Writer { view, store: Box::new(store), queue, expiry, expire_from: now, store_works };
-    first::write(&mut writer, &cluster_uid).map_err(StartError::First)?;
+    first::write(&mut writer, &cluster_uid, pki.authority.ca_pem()).map_err(StartError::First)?;
     roles::write(&mut writer).map_err(StartError::First)?;
-    Ok(Opened { writer, commands, cluster_uid, pki, access, accounts })
+    self_service::write(&mut writer, names::reachable(local_addr));
+    Ok(Opened { writer, commands, cluster_uid, pki, access, accounts, requests })
 }
 
-fn load(store: &mut dyn Store, directory: &Path) -> Result<(State, Loaded), OpenError> {
-    let mut state = State::default();
+fn load(
+    store: &mut dyn Store,
+    directory: &Path,
+    ranges: &[ServiceRange],
+) -> Result<(State, Loaded), OpenError> {
+    let mut state = State { allotments: Allotments::new(ranges.to_vec()), ..State::default() };
     let loaded = store.load(&mut |Entry { key, value, .. }| {
         let object = decode(&key, value)?;
+        state.allotments.observe(None, Some(&object));
         state.objects.insert(key, Arc::new(object));
         Ok(())
     })?;

@@ -1,7 +1,7 @@
 //! The names and addresses that the endpoint's certificate answers to.
 
 use std::fs;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What every certificate of the endpoint names: loopback, and the Service that Pods know it by.
 const ALWAYS: [&str; 6] =
@@ -22,6 +22,19 @@ pub(super) fn of_server(listen: IpAddr, extra: &[String]) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// Where others reach an endpoint that listens on `listen`: on the unspecified address, at the first of the machine's
+/// that is not loopback.
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
+    let mut found = listen;
+    if listen.ip().is_unspecified() {
+        let all = local_addresses();
+        let outward = all.iter().find(|ip| ip.is_ipv4() && !ip.is_loopback());
+        let outward = outward.or_else(|| all.iter().find(|ip| !ip.is_loopback()));
+        found.set_ip(outward.copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    }
+    found
 }
 
 fn is_dns_name(name: &str) -> bool {

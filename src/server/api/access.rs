@@ -10,15 +10,15 @@ use super::query::Query;
 use super::route::{Route, Target};
 use crate::api::selectors::FieldSelector;
 use crate::api::status::Status;
-use crate::authorization::{
-    ANONYMOUS, Attributes, Authorizer, Chain, Decision, MASTERS, Masters, Resource, Subject, User,
-};
+use crate::authorization::bootstrap::Bootstrappers;
+use crate::authorization::{ANONYMOUS, Attributes, Chain, MASTERS, Masters, Resource, Subject, User, node};
 use crate::coordinator::state::Draft;
-use crate::coordinator::{Guard, Intended};
+use crate::coordinator::{Guard, Intended, NodeRestriction};
 use crate::server::authentication::{Authenticators, unauthorized};
 use crate::server::escalation::Escalation;
+use crate::server::node_access::NodeAccess;
 use crate::server::rbac::Rbac;
-use crate::server::tls::{NODES, Peer, STEWARDS};
+use crate::server::tls::Peer;
 
 /// Who is let in, and what they may do.
 #[derive(Clone, Debug)]
@@ -54,14 +54,14 @@ impl Guard for Watchful {
 
 impl Access {
     /// Certificates, and the roles that the store holds.
-    pub fn new(rbac: Arc<Rbac>) -> Self {
-        let authorizers = Chain(vec![Arc::new(Masters), Arc::new(Machines), rbac.clone()]);
+    pub fn new(rbac: Arc<Rbac>, nodes: Arc<NodeAccess>) -> Self {
+        let authorizers = Chain(vec![Arc::new(Masters), nodes, Arc::new(Bootstrappers), rbac.clone()]);
         let escalation = Escalation { authorizers: authorizers.clone(), rbac: rbac.clone() };
         Self {
             authenticators: Authenticators::default(),
             authorizers,
             rbac,
-            write_rules: vec![Arc::new(escalation)],
+            write_rules: vec![Arc::new(Nodes), Arc::new(escalation)],
         }
     }
 
@@ -87,11 +87,12 @@ impl Access {
     /// Lets a request for objects pass, or refuses it with 403.
     pub fn allow(&self, user: &User, verb: &str, target: &Target, query: &Query) -> Result<(), Status> {
         let named = selected_name(verb, query);
-        self.authorizers.allow(&attributes(user, verb, target, named.as_deref()))?;
+        let fields = query.get("fieldSelector").unwrap_or_default();
+        self.authorizers.allow(&attributes(user, verb, target, named.as_deref(), fields))?;
         // Whoever runs a program in a Pod does more than read it, whichever method opens the tunnel.
         let opens_tunnel = matches!(target.subresource.as_deref(), Some("exec" | "attach" | "portforward"));
         if verb == "get" && target.kind.kind == "Pod" && opens_tunnel {
-            self.authorizers.allow(&attributes(user, "create", target, None))?;
+            self.authorizers.allow(&attributes(user, "create", target, None, ""))?;
         }
         Ok(())
     }
@@ -106,14 +107,14 @@ impl Access {
     }
 }
 
-/// Nodes and stewards may do everything.
+/// A node writes what is its own.
 #[derive(Debug)]
-struct Machines;
+struct Nodes;
 
-impl Authorizer for Machines {
-    fn decide(&self, attributes: &Attributes<'_>) -> Decision {
-        let user = attributes.user;
-        if user.is_in(NODES) || user.is_in(STEWARDS) { Decision::Allow } else { Decision::silent() }
+impl WriteRule for Nodes {
+    fn check(&self, user: &User, write: &Intended<'_>, draft: &Draft<'_>) -> Result<(), Status> {
+        let Some(node) = node::identity(user) else { return Ok(()) };
+        NodeRestriction { node: node.to_owned() }.check(write, draft)
     }
 }
 
@@ -132,6 +133,7 @@ fn attributes<'a>(
     verb: &'a str,
     target: &'a Target,
     named: Option<&'a str>,
+    fields: &'a str,
 ) -> Attributes<'a> {
     let name = target.name_text();
     let (group, resource) = (target.kind.group, target.kind.plural);
@@ -143,6 +145,6 @@ fn attributes<'a>(
     Attributes {
         user,
         verb,
-        subject: Subject::Resource(Resource { group, resource, subresource, namespace, name }),
+        subject: Subject::Resource(Resource { group, resource, subresource, namespace, name, fields }),
     }
 }

@@ -47,6 +47,9 @@ fn parts(kind: &Kind) -> Vec<Part> {
             let request = Some(("authentication.k8s.io", "v1", "TokenRequest"));
             found.push(Part { name: "token", kind: request, verbs: &["create"] });
         }
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            found.push(Part { name: "approval", kind: None, verbs: STATUS_VERBS });
+        }
         ("", "Namespace") => found.push(Part { name: "finalize", kind: None, verbs: &["update"] }),
         _ => {}
     }

@@ -197,7 +197,7 @@ impl Endpoint {
             ("create", Some("token")) if call.target.kind.kind == "ServiceAccount" => {
                 call.request_token(&body::read(incoming).await?)
             }
-            ("get", None | Some("status")) => call.get(),
+            ("get", None | Some("status" | "approval")) => call.get(),
             ("list", None) => call.list(),
             ("create", None) => call.create(body::read(incoming).await?).await,
             ("create", Some("binding")) => call.bind(body::read(incoming).await?).await,
@@ -272,6 +272,7 @@ fn subresource(part: Option<&str>) -> Result<Subresource, Status> {
         None => Ok(Subresource::Main),
         Some("status") => Ok(Subresource::Status),
         Some("finalize") => Ok(Subresource::Finalize),
+        Some("approval") => Ok(Subresource::Approval),
         Some(_) => Err(not_found()),
     }
 }

@@ -15,6 +15,7 @@ use super::shape::{IncludeObject, View as Shown};
 use crate::api::model;
 use crate::api::patch::{APPLY_PATCH, JSON_PATCH, Patch};
 use crate::api::status::Status;
+use crate::authorization::User;
 use crate::coordinator::{
     Action, Body, Command, DeleteOptions, FieldValidation, Propagation, Reply as Done, Subresource,
 };
@@ -51,7 +52,10 @@ impl Call<'_> {
 
     /// POST to a collection.
     pub async fn create(&self, body: Bytes) -> Result<Reply, Status> {
-        let (body, warnings) = self.decode(&body)?;
+        let (mut body, warnings) = self.decode(&body)?;
+        if self.target.kind.kind == "CertificateSigningRequest" {
+            stamp(&mut body, self.user);
+        }
         self.submit(Action::Create { body }, warnings).await
     }
 
@@ -226,6 +230,16 @@ impl Call<'_> {
         }
         from_body(&value)
     }
+}
+
+/// Notes who asks for a certificate, whatever the request says.
+fn stamp(request: &mut Value, user: &User) {
+    let Some(spec) = request.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    for field in ["username", "uid", "groups", "extra"] {
+        spec.remove(field);
+    }
+    let info = user.to_json();
+    spec.extend(info.as_object().cloned().unwrap_or_default());
 }
 
 fn from_query(query: &Query) -> Result<DeleteOptions, Status> {

@@ -98,6 +98,7 @@ impl Call<'_> {
                 subresource: of("subresource"),
                 namespace: of("namespace"),
                 name: of("name"),
+                fields: "",
             };
             (of("verb"), Subject::Resource(resource))
         } else {

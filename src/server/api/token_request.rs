@@ -12,6 +12,8 @@ use super::reply::Reply;
 use super::reviews::check_type;
 use crate::api::kinds;
 use crate::api::status::{FieldError, Status};
+use crate::authorization::node;
+use crate::coordinator::NodeRestriction;
 use crate::coordinator::state::Object;
 use crate::server::accounts::{Grant, ISSUER};
 
@@ -37,6 +39,7 @@ impl Call<'_> {
         })?;
         let (namespace, name) = (self.target.namespace_text(), self.target.name_text());
         self.check_place(&request)?;
+        self.check_node(&asked)?;
         let spec = request.spec.unwrap_or_default();
         let seconds = spec.expiration_seconds.unwrap_or(SECONDS_DEFAULT);
         check_life(seconds)?;
@@ -60,6 +63,19 @@ impl Call<'_> {
         asked["spec"]["expirationSeconds"] = seconds.into();
         asked["status"] = json!({ "token": issued.token, "expirationTimestamp": issued.until });
         Ok(Reply::value(201, &asked, wish.encoding))
+    }
+
+    /// A node asks for its own Pods alone.
+    fn check_node(&self, asked: &Value) -> Result<(), Status> {
+        let Some(node) = node::identity(self.user) else { return Ok(()) };
+        let pod = asked["spec"]["boundObjectRef"]["name"].as_str().unwrap_or_default();
+        let kind = kinds::by_kind("", "v1", "Pod").ok_or_else(|| Status::internal("no Pods are served"))?;
+        let found = self.endpoint.view.get(kind, self.target.namespace_text(), pod);
+        let found = found.map(|pod| pod.value());
+        let restriction = NodeRestriction { node: node.to_owned() };
+        restriction
+            .token_request(asked, found.as_ref())
+            .map_err(|why| Status::forbidden("", "serviceaccounts", self.target.name_text(), &why))
     }
 
     fn check_place(&self, request: &TokenRequest) -> Result<(), Status> {

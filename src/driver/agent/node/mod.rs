@@ -56,6 +56,13 @@ pub(super) enum Input {
         /// What.
         input: pod::Input,
     },
+    /// A Pod of the node's own making has what its ServiceAccount has for it, or may not be made.
+    Admitted {
+        /// Whose.
+        uid: Uid,
+        /// The Pod, or why not.
+        pod: Result<Box<Pod>, String>,
+    },
     /// A write about a Pod has ended.
     Written {
         /// Whose.
@@ -187,6 +194,7 @@ impl NodeLoop {
             Input::Pods(seen) => self.hear_pods(seen),
             Input::Registered(node) => self.know_node(&node),
             Input::Answer { uid, input } => self.feed(&uid, input),
+            Input::Admitted { uid, pod } => self.admitted(&uid, pod),
             Input::Written { uid, outcome } => self.written(&uid, outcome),
             Input::Runtime(event) => self.hear_runtime(event),
             Input::Containers(listed) => self.hear_containers(listed),
@@ -266,7 +274,7 @@ impl NodeLoop {
         let mut entropy = SystemEntropy;
         for action in self.daemon_sets.plan(now, clock::wall(), &mut || entropy.uid()) {
             match action {
-                Action::CreatePod(pod) => self.host_own(*pod),
+                Action::CreatePod(pod) => self.admit(*pod),
                 Action::DeletePod { uid, why } => self.end(&uid, &why.to_string()),
                 Action::AdoptPod { uid, owner } => self.change_owners(&uid, |owners| owners.push(*owner)),
                 Action::ReleasePod { uid, owner_uid } => {
@@ -282,6 +290,26 @@ impl NodeLoop {
                     reason: occurrence.reason.to_owned(),
                     message: occurrence.message,
                 }),
+            }
+        }
+    }
+
+    /// Asks what the ServiceAccount of a Pod of the node's own making has for it.
+    fn admit(&self, pod: Pod) {
+        let (hands, inputs) = (self.hands.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let uid = pod.metadata.uid.clone().unwrap_or_default();
+            let pod = perform::admit(&hands, pod).await.map(Box::new);
+            let _ = inputs.send(Input::Admitted { uid, pod }).await;
+        });
+    }
+
+    fn admitted(&mut self, uid: &str, pod: Result<Box<Pod>, String>) {
+        match pod {
+            Ok(pod) => self.host_own(*pod),
+            Err(message) => {
+                self.hands.sources.release(uid);
+                self.daemon_sets.create_refused(uid, &message, clock::now());
             }
         }
     }
@@ -326,6 +354,7 @@ impl NodeLoop {
         let machine = self.machine(pod, record);
         if let Remote::Known { uid: remote } = &remote {
             self.by_remote.insert(remote.clone(), uid.to_owned());
+            self.hands.tokens.bind(uid, remote);
         }
         self.hosted.insert(uid.to_owned(), Hosted::new(pod.clone(), machine, remote));
         self.keep(uid);

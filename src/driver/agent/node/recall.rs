@@ -28,6 +28,7 @@ impl NodeLoop {
     fn recall_pod(&mut self, uid: String, kept: Kept) {
         if let Remote::Known { uid: remote } = &kept.remote {
             self.by_remote.insert(remote.clone(), uid.clone());
+            self.hands.tokens.bind(&uid, remote);
         }
         let owners = kept.pod.metadata.owner_references.iter().flatten();
         let of_daemon_set = owners.clone().any(|o| o.controller == Some(true) && o.kind == "DaemonSet");

@@ -73,6 +73,7 @@ impl NodeLoop {
         let Some(hosted) = self.hosted.get_mut(uid) else { return };
         let remote = object.metadata.uid.clone().unwrap_or_default();
         hosted.remote = Remote::Known { uid: remote.clone() };
+        self.hands.tokens.bind(uid, &remote);
         self.by_remote.insert(remote, uid.to_owned());
         let changed = hosted.merge(object);
         self.keep(uid);

@@ -83,7 +83,7 @@ async fn credentials(hands: &Hands, pod: &Pod, image: &str) -> (Vec<Option<Crede
     if names.is_empty() {
         return (vec![None], String::new());
     }
-    let sources = super::sources(hands, pod).await;
+    let sources = super::objects(hands, pod).await;
     let known = |name: &&str| sources.secrets.get(*name).and_then(Option::as_deref);
     let secrets: Vec<_> = names.iter().filter_map(known).collect();
     let missing: Vec<&str> = names.iter().filter(|name| known(name).is_none()).copied().collect();

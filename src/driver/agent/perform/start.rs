@@ -40,7 +40,7 @@ fn unmade(error: impl std::fmt::Display) -> Failed {
 /// Mounts or refreshes the Pod's volumes.
 pub(super) async fn mount_volumes(hands: &Hands, pod: &Arc<Pod>) -> Result<(), String> {
     let sandbox = sandbox(hands, pod).await.map_err(|error| error.to_string())?;
-    let facts = facts(hands, sandbox.ips.clone(), sandbox.host_name.clone());
+    let facts = facts(hands, pod, sandbox.ips.clone(), sandbox.host_name.clone());
     mount(hands, pod, &facts).await.map(drop)
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn start(
     let image = hands.runtime.find_image(&reference).await.map_err(unmade)?;
     let image = image.ok_or_else(|| unmade(format!("image {reference:?} is gone")))?;
     let sandbox = sandbox(hands, pod).await.map_err(unmade)?;
-    let facts = facts(hands, ips, sandbox.host_name.clone());
+    let facts = facts(hands, pod, ips, sandbox.host_name.clone());
     let (mounted, mut sources) = mount(hands, pod, &facts).await.map_err(misconfigured)?;
     sources.files = volumes::read_files(sources::files(container), &mounted);
     let environment = environment::environment(pod, container, &image.config.env, &sources, &facts)
