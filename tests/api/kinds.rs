@@ -93,7 +93,14 @@ fn manifests() -> Vec<(&'static str, Value)> {
                 json!({ "spec": { "replicas": 0, "serviceName": "x", "selector": selector, "template": template } }),
             ),
         ),
-        ("job", of("Job", "batch/v1", json!({ "spec": { "suspend": true, "template": once } }))),
+        (
+            "job",
+            of(
+                "Job",
+                "batch/v1",
+                json!({ "spec": { "suspend": true, "manualSelector": true, "selector": selector, "template": once } }),
+            ),
+        ),
         (
             "cj",
             of(
@@ -173,7 +180,10 @@ async fn every_kind_is_made_shown_labelled_and_deleted() {
         assert!(found.ends_with("/x\n"), "{kind}: {found}");
         let described = server.kubectl_ok(&["describe", kind, "x"]).await;
         assert!(described.contains("Name:") && described.contains(" x\n"), "{kind}: {described}");
-        let explained = server.kubectl_ok(&["explain", kind]).await;
+        let explained = {
+            let version = format!("--api-version={}", manifest["apiVersion"].as_str().expect("a version"));
+            server.kubectl_ok(&["explain", kind.split('.').next().expect("a word"), &version]).await
+        };
         assert!(explained.contains("FIELDS:"), "{kind}: {explained}");
         server.kubectl_ok(&["delete", kind, "x", "--wait=false"]).await;
         let gone = server.kubectl(&["get", kind, "x"]).await;
