@@ -66,7 +66,7 @@ impl Floor {
                 ipc: Some(namespaces::pin_path(&pins, Kind::Ipc)),
                 ..Namespaces::default()
             },
-            cgroups_path: format!("/lh-bench/{id}"),
+            cgroups_path: format!("/lh-bench-{id}"),
             devices: Vec::new(),
             host: &self.host,
         })?;
