@@ -16,6 +16,7 @@ pub mod merge_keys;
 pub mod model;
 pub mod names;
 pub mod openapi;
+pub mod parts;
 pub mod patch;
 pub mod pod_resources;
 pub mod protobuf;

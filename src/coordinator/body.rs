@@ -80,7 +80,7 @@ impl Turn<'_, '_> {
     }
 
     /// The namespace of the object is the path's, whether it says so or not.
-    fn check_namespace(&self, value: &mut Value) -> Result<(), Status> {
+    pub(super) fn check_namespace(&self, value: &mut Value) -> Result<(), Status> {
         let (stated, asked) = (metadata::text(value, "namespace"), self.namespace());
         if asked.is_empty() {
             metadata::clear(value, "namespace");
@@ -106,7 +106,7 @@ fn is_deeper(value: &Value, levels: usize) -> bool {
 }
 
 /// What the object says of its type, if anything, is true.
-fn check_type(kind: &Kind, value: &Value) -> Result<(), Status> {
+pub(super) fn check_type(kind: &Kind, value: &Value) -> Result<(), Status> {
     if !value.is_object() {
         return Err(Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {}): not a JSON object",

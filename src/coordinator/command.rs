@@ -144,6 +144,15 @@ pub enum Action {
         /// The Binding.
         body: Value,
     },
+    /// POST of `pods/NAME/eviction`.
+    Evict {
+        /// Name of the path.
+        name: String,
+        /// The Eviction.
+        body: Value,
+        /// Its `deleteOptions`.
+        options: Box<DeleteOptions>,
+    },
     /// Removes an object that is still at this version, and is no error when it is not: how Events end.
     Expire {
         /// Name of the object.
@@ -164,6 +173,12 @@ pub enum Subresource {
     Finalize,
     /// The conditions `Approved` and `Denied` of a `CertificateSigningRequest`.
     Approval,
+    /// `spec.ephemeralContainers` of a Pod.
+    EphemeralContainers,
+    /// The resources of a Pod's containers.
+    Resize,
+    /// `spec.replicas`, by way of a Scale.
+    Scale,
 }
 
 impl Subresource {
@@ -174,6 +189,9 @@ impl Subresource {
             Self::Status => "status",
             Self::Finalize => "finalize",
             Self::Approval => "approval",
+            Self::EphemeralContainers => "ephemeralcontainers",
+            Self::Resize => "resize",
+            Self::Scale => "scale",
         }
     }
 }

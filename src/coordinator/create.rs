@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::api::status::Status;
-use crate::api::{kinds, service_account};
+use crate::api::{kinds, service_account, validation};
 use crate::coordinator::command::{Outcome, Reply, Subresource, Written};
 use crate::coordinator::rules::{is, keeps_status_on_create};
 use crate::coordinator::state::Key;
 use crate::coordinator::turn::Turn;
-use crate::coordinator::{daemon_set, metadata, namespace, pod, services};
+use crate::coordinator::{daemon_set, job, metadata, namespace, pod, services};
 
 /// How often a generated name is tried, as upstream.
 const GENERATED_NAME_ATTEMPTS: usize = 8;
@@ -39,6 +39,9 @@ impl Turn<'_, '_> {
         }
         let mut errors = metadata::validate(self.kind(), &value);
         errors.extend((self.spoken().validate)(&value));
+        if is(self.kind(), "", "Pod") {
+            errors.extend(validation::pod_create(&value));
+        }
         self.refuse_errors(&name, &errors)?;
         self.warnings.extend(pod::warning(self.kind(), &name));
         self.warnings.extend(Some(self.kind().warning).filter(|it| !it.is_empty()).map(str::to_owned));
@@ -117,6 +120,8 @@ impl Turn<'_, '_> {
             namespace::prepare_new(value);
         } else if is(kind, "apps", "DaemonSet") {
             daemon_set::prepare_new(value);
+        } else if is(kind, "batch", "Job") {
+            job::prepare_new(value);
         }
         Ok(())
     }

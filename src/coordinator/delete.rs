@@ -74,7 +74,11 @@ impl Turn<'_, '_> {
         done(Outcome::Deleted, body)
     }
 
-    fn check_preconditions(&self, current: &Object, options: &DeleteOptions) -> Result<(), Status> {
+    pub(super) fn check_preconditions(
+        &self,
+        current: &Object,
+        options: &DeleteOptions,
+    ) -> Result<(), Status> {
         let refuse =
             |why: String| Err(Status::conflict(self.kind().group, self.kind().kind, &current.key.name, &why));
         let version = current.resource_version.to_string();

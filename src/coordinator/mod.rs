@@ -15,14 +15,18 @@ mod command;
 mod create;
 mod daemon_set;
 mod delete;
+mod eviction;
 mod expiry;
+mod job;
 mod metadata;
 mod namespace;
 mod node_restriction;
 mod ownership;
 mod pod;
+mod pod_parts;
 mod priority;
 mod rules;
+mod scale;
 pub mod services;
 mod signing;
 pub mod state;
@@ -62,6 +66,7 @@ pub fn commit(
         }
         Action::Delete { name, options } => turn.delete(name, options),
         Action::Bind { name, body } => turn.bind(name, body),
+        Action::Evict { name, body, options } => turn.evict(name, body, options),
         Action::Expire { name, resource_version } => Ok(turn.expire(name, *resource_version)),
     }?;
     reply.warnings = turn.warnings;

@@ -39,6 +39,11 @@ impl Turn<'_, '_> {
         force: bool,
         not_to_be_made: Option<&Status>,
     ) -> Result<Reply, Status> {
+        if subresource == Subresource::Scale {
+            let message =
+                "a scale is patched or replaced as a whole; server-side apply of it is not supported";
+            return Err(Status::new(415, "UnsupportedMediaType", message));
+        }
         let current = self.draft.get(&self.key(name));
         if current.is_none() {
             if subresource != Subresource::Main {
@@ -90,7 +95,10 @@ impl Turn<'_, '_> {
                 Subresource::Status | Subresource::Approval => {
                     fields.retain(|field, _| is_common(field) || field == "status");
                 }
-                Subresource::Finalize => fields.retain(|field, _| is_common(field) || field == "spec"),
+                Subresource::Finalize
+                | Subresource::EphemeralContainers
+                | Subresource::Resize
+                | Subresource::Scale => fields.retain(|field, _| is_common(field) || field == "spec"),
             }
         }
         part

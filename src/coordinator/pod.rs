@@ -16,12 +16,28 @@ use crate::coordinator::rules::is;
 use crate::coordinator::turn::{Turn, done};
 use crate::time::WallTime;
 
+/// Kinds that name their Pods after themselves.
+const NAMESAKES: [(&str, &str); 5] = [
+    ("", "ReplicationController"),
+    ("apps", "Deployment"),
+    ("apps", "ReplicaSet"),
+    ("batch", "CronJob"),
+    ("batch", "Job"),
+];
+
 /// A name that is no DNS label makes an odd host name.
 pub(super) fn warning(kind: &Kind, name: &str) -> Option<String> {
-    let faults = if is(kind, "", "Pod") { names::dns1123_label(name) } else { Vec::new() };
+    let what = if is(kind, "", "Pod") {
+        "the Pod's hostname"
+    } else if NAMESAKES.contains(&(kind.group, kind.kind)) {
+        "Pod names and hostnames"
+    } else {
+        return None;
+    };
+    let faults = names::dns1123_label(name);
     (!faults.is_empty()).then(|| {
         format!(
-            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is \
+            "metadata.name: this is used in {what}, which can result in surprising behavior; a DNS label is \
              recommended: [{}]",
             faults.join(" ")
         )
@@ -113,8 +129,11 @@ fn later(time: WallTime, seconds: i64) -> WallTime {
     WallTime(time.0.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX))
 }
 
-/// Sets a condition; its transition time changes only with its status.
-fn set_condition(pod: &mut Value, mut condition: Value, now: WallTime) {
+/// Sets a condition of the generation that is there; its transition time changes only with its status.
+pub(super) fn set_condition(pod: &mut Value, mut condition: Value, now: WallTime) {
+    if let Some(generation) = metadata::number(pod, "generation") {
+        condition["observedGeneration"] = generation.into();
+    }
     if !pod["status"].is_object() {
         pod["status"] = json!({});
     }
@@ -159,6 +178,7 @@ impl Turn<'_, '_> {
         let old = pod.clone();
         pod["spec"]["nodeName"] = node.into();
         copy_annotations(&mut pod, binding);
+        copy_labels(&mut pod, binding);
         set_condition(&mut pod, json!({ "type": "PodScheduled", "status": "True" }), self.now);
         if let Some(status) = pod["status"].as_object_mut() {
             status.remove("nominatedNodeName");
@@ -207,6 +227,17 @@ fn why_not_bindable(name: &str, pod: &Value) -> Option<String> {
         Some(format!("pod {name} has non-empty .spec.schedulingGates"))
     } else {
         None
+    }
+}
+
+/// Labels tell of the node what the Pod does not say itself.
+fn copy_labels(pod: &mut Value, binding: &Value) {
+    let Some(labels) = binding["metadata"]["labels"].as_object() else { return };
+    let there = metadata::fields(pod).entry("labels").or_insert_with(|| json!({}));
+    for (key, value) in labels.iter().filter(|(_, value)| value.is_string()) {
+        if there[key].is_null() {
+            there[key] = value.clone();
+        }
     }
 }
 

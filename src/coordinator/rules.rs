@@ -23,7 +23,7 @@ fn is_lease(kind: &Kind) -> bool {
 /// What is wrong with an object's name.
 pub(super) fn name_faults(kind: &Kind, name: &str) -> Faults {
     match (kind.group, kind.kind) {
-        ("", "Namespace") => names::dns1123_label(name),
+        ("", "Namespace") | ("apps", "StatefulSet") => names::dns1123_label(name),
         ("", "Service") => names::dns1035_label(name),
         ("rbac.authorization.k8s.io" | "certificates.k8s.io", _) => names::path_segment(name),
         _ => names::dns1123_subdomain(name),
@@ -49,7 +49,12 @@ pub(super) fn is_created_by_update(kind: &Kind) -> bool {
 
 /// An update without resourceVersion overwrites whatever is there.
 pub(super) fn is_updated_unconditionally(kind: &Kind) -> bool {
-    !is_lease(kind)
+    !is_lease(kind) && !is(kind, "policy", "PodDisruptionBudget")
+}
+
+/// A change of annotations is a change of what is asked for.
+pub(super) fn annotations_are_intent(kind: &Kind) -> bool {
+    is(kind, "apps", "Deployment")
 }
 
 /// DELETE answers with the object instead of a Status.

@@ -176,6 +176,21 @@ impl<'a> Draft<'a> {
         self.allotted.holder(&self.base.allotments, of)
     }
 
+    /// The objects of a kind in a namespace (in all of them for a cluster-scoped kind), as this draft sees them, by name.
+    pub fn list(&self, kind: &Kind, namespace: &str) -> Vec<Arc<Object>> {
+        let first = Key::new(kind, namespace, "");
+        let within = |key: &Key| key.resource == first.resource && key.namespace == first.namespace;
+        let stored = self.base.objects.range(&first..).take_while(|(key, _)| within(key));
+        let mut found: BTreeMap<&Key, &Arc<Object>> = stored.collect();
+        for (key, drafted) in self.overlay.range(&first..).take_while(|(key, _)| within(key)) {
+            match drafted {
+                Some(object) => drop(found.insert(key, object)),
+                None => drop(found.remove(key)),
+            }
+        }
+        found.into_values().cloned().collect()
+    }
+
     /// The revision the next change will get.
     pub fn next_revision(&self) -> u64 {
         self.revision + 1

@@ -84,6 +84,14 @@ impl Turn<'_, '_> {
         done(outcome, Body::Object(object))
     }
 
+    /// Writes a version of an object of another kind, on the way.
+    pub(super) fn put_other(&mut self, kind: &'static Kind, value: Value, replaced: u64) {
+        let object = Arc::new(Object::encode(kind, value, self.revision(replaced)));
+        if !self.command.dry_run {
+            self.draft.put(object);
+        }
+    }
+
     /// Takes an object away; watchers hear of `last`.
     pub(super) fn remove(&mut self, last: Value, replaced: u64) -> Arc<Object> {
         let object = Arc::new(Object::encode(self.kind(), last, self.revision(replaced)));

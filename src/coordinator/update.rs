@@ -8,10 +8,12 @@ use crate::api::patch::Patch;
 use crate::api::status::{FieldError, Status};
 use crate::coordinator::body::check_name;
 use crate::coordinator::command::{Body, Outcome, Reply, Subresource, Written};
-use crate::coordinator::rules::{is, is_created_by_update, is_updated_unconditionally};
+use crate::coordinator::rules::{
+    annotations_are_intent, is, is_created_by_update, is_updated_unconditionally,
+};
 use crate::coordinator::state::Object;
 use crate::coordinator::turn::{Turn, done};
-use crate::coordinator::{daemon_set, metadata, namespace, pod, priority, services, signing};
+use crate::coordinator::{daemon_set, metadata, namespace, pod, pod_parts, priority, services, signing};
 
 /// What upstream answers to a lost compare-and-swap.
 const MODIFIED: &str =
@@ -24,6 +26,9 @@ impl Turn<'_, '_> {
         subresource: Subresource,
         body: &Value,
     ) -> Result<Reply, Status> {
+        if subresource == Subresource::Scale {
+            return self.update_scale(name, body);
+        }
         let new = self.decode(body)?;
         check_name(&new, name)?;
         let current = self.draft.get(&self.key(name));
@@ -45,6 +50,9 @@ impl Turn<'_, '_> {
         subresource: Subresource,
         patch: &Patch,
     ) -> Result<Reply, Status> {
+        if subresource == Subresource::Scale {
+            return self.patch_scale(name, patch);
+        }
         let current = self.find(name)?;
         let old = current.value();
         let spoken = self.as_spoken(&old);
@@ -55,7 +63,7 @@ impl Turn<'_, '_> {
     }
 
     /// A uid in the body of a PUT is a precondition.
-    fn check_uid(
+    pub(super) fn check_uid(
         &self,
         name: &str,
         new: &Value,
@@ -151,7 +159,15 @@ impl Turn<'_, '_> {
                 }
                 Ok(())
             }
-            Subresource::Main | Subresource::Finalize => {
+            Subresource::EphemeralContainers => {
+                pod_parts::keep_all_but_ephemeral(new, old);
+                Ok(())
+            }
+            Subresource::Resize => {
+                pod_parts::keep_all_but_resources(new, old);
+                Ok(())
+            }
+            Subresource::Main | Subresource::Scale | Subresource::Finalize => {
                 if kind.has_status {
                     put_or_remove(new, "status", old["status"].clone());
                 }
@@ -169,7 +185,10 @@ impl Turn<'_, '_> {
     }
 
     fn count_generation(&self, new: &mut Value, old: &Value) {
-        if self.kind().has_generation && !same_intent(new, old) {
+        let changed = !same_intent(new, old)
+            || annotations_are_intent(self.kind())
+                && !same(&new["metadata"]["annotations"], &old["metadata"]["annotations"]);
+        if self.kind().has_generation && changed {
             metadata::bump_generation(new);
         }
     }
@@ -178,13 +197,15 @@ impl Turn<'_, '_> {
         let kind = self.kind();
         let mut errors = metadata::validate_update(new, old);
         match subresource {
-            Subresource::Main => {
+            Subresource::Main | Subresource::Scale => {
                 errors.extend((kind.validate)(new));
                 errors.extend((self.spoken().validate_update)(new, old));
             }
             Subresource::Status if is(kind, "", "Namespace") => {
                 errors.extend(namespace::validate_status(new));
             }
+            Subresource::EphemeralContainers => errors.extend(pod_parts::ephemeral_errors(new, old)),
+            Subresource::Resize => errors.extend(pod_parts::resize_errors(new, old)),
             Subresource::Finalize => errors.extend(namespace::validate_finalizers(new)),
             Subresource::Approval => errors.extend(signing::validate_approval(new, old)),
             Subresource::Status => errors.extend((kind.validate_status)(new, old)),

@@ -22,3 +22,4 @@ mod server;
 mod services;
 mod tokens;
 mod watches;
+mod workloads;

@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, Repl
 use schemars::SchemaGenerator;
 
 use super::Kind;
-use crate::api::{defaults, fields, tables, validation};
+use crate::api::{defaults, fields, parts, tables, validation};
 
 pub(super) const KINDS: &[Kind] = &[
     Kind {
@@ -44,6 +44,7 @@ pub(super) const KINDS: &[Kind] = &[
         validate_status: validation::deployment_status,
         columns: tables::DEPLOYMENT,
         cells: tables::deployment,
+        parts: parts::SCALABLE,
         ..Kind::plain("apps", "Deployment", "deployments", SchemaGenerator::subschema_for::<Deployment>)
     },
     Kind {
@@ -58,6 +59,7 @@ pub(super) const KINDS: &[Kind] = &[
         fields: fields::replicas,
         columns: tables::REPLICA_SET,
         cells: tables::replica_set,
+        parts: parts::SCALABLE,
         ..Kind::plain("apps", "ReplicaSet", "replicasets", SchemaGenerator::subschema_for::<ReplicaSet>)
     },
     Kind {
@@ -71,6 +73,7 @@ pub(super) const KINDS: &[Kind] = &[
         validate_status: validation::stateful_set_status,
         columns: tables::STATEFUL_SET,
         cells: tables::stateful_set,
+        parts: parts::SCALABLE,
         ..Kind::plain("apps", "StatefulSet", "statefulsets", SchemaGenerator::subschema_for::<StatefulSet>)
     },
 ];

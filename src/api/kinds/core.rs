@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
 use schemars::SchemaGenerator;
 
 use super::Kind;
-use crate::api::{defaults, fields, tables, validation};
+use crate::api::{defaults, fields, parts, tables, validation};
 
 pub(super) const KINDS: &[Kind] = &[
     Kind {
@@ -52,6 +52,7 @@ pub(super) const KINDS: &[Kind] = &[
         fields: fields::namespace,
         columns: tables::NAMESPACE,
         cells: tables::namespace,
+        parts: parts::NAMESPACE,
         ..Kind::plain("", "Namespace", "namespaces", SchemaGenerator::subschema_for::<Namespace>)
     },
     Kind {
@@ -64,6 +65,7 @@ pub(super) const KINDS: &[Kind] = &[
         fields: fields::node,
         columns: tables::NODE,
         cells: tables::node,
+        parts: parts::NODE,
         ..Kind::plain("", "Node", "nodes", SchemaGenerator::subschema_for::<Node>)
     },
     Kind {
@@ -109,6 +111,7 @@ pub(super) const KINDS: &[Kind] = &[
         fields: fields::pod,
         columns: tables::POD,
         cells: tables::pod,
+        parts: parts::POD,
         ..Kind::plain("", "Pod", "pods", SchemaGenerator::subschema_for::<Pod>)
     },
     Kind {
@@ -130,6 +133,7 @@ pub(super) const KINDS: &[Kind] = &[
         fields: fields::replicas,
         columns: tables::REPLICA_SET,
         cells: tables::replication_controller,
+        parts: parts::SCALABLE,
         ..Kind::plain(
             "",
             "ReplicationController",
@@ -160,6 +164,7 @@ pub(super) const KINDS: &[Kind] = &[
         short_names: &["svc"],
         categories: &["all"],
         has_status: true,
+        parts: parts::SERVICE,
         defaults: defaults::service,
         validate: validation::service,
         validate_update: validation::service_update,
@@ -174,6 +179,7 @@ pub(super) const KINDS: &[Kind] = &[
         defaults: defaults::service_account,
         columns: tables::SERVICE_ACCOUNT,
         cells: tables::service_account,
+        parts: parts::SERVICE_ACCOUNT,
         ..Kind::plain(
             "",
             "ServiceAccount",

@@ -9,7 +9,7 @@ use schemars::SchemaGenerator;
 
 use super::Kind;
 use crate::api::event_form::EVENTS_K8S_IO;
-use crate::api::{defaults, fields, tables, validation};
+use crate::api::{defaults, fields, parts, tables, validation};
 
 pub(super) const KINDS: &[Kind] = &[
     Kind {
@@ -26,6 +26,7 @@ pub(super) const KINDS: &[Kind] = &[
         short_names: &["csr"],
         namespaced: false,
         has_status: true,
+        parts: parts::SIGNING_REQUEST,
         validate: validation::certificate_signing_request,
         validate_update: validation::certificate_signing_request_update,
         fields: fields::certificate_signing_request,

@@ -14,6 +14,7 @@ mod storage;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
+use crate::api::parts::Part;
 use crate::api::status::FieldError;
 use crate::api::{defaults, fields, tables, validation};
 use crate::time::WallTime;
@@ -69,6 +70,8 @@ pub struct Kind {
     pub has_generation: bool,
     /// What to warn of whoever writes such an object, when the field it concerns is not acted on; empty for nothing.
     pub warning: &'static str,
+    /// Its subresources besides `status`.
+    pub parts: &'static [Part],
     /// Set for a form of objects that another row stores. Then `validate` and `validate_update` judge the stored form
     /// of what comes by this one, new or changed; all else about the object is the other row's.
     pub form: Option<&'static Form>,
@@ -98,7 +101,7 @@ impl std::fmt::Debug for Kind {
 
 impl Kind {
     /// A namespaced kind of version `v1` that asks for nothing: the rest of a row is said over it.
-    const fn plain(
+    pub(super) const fn plain(
         group: &'static str,
         kind: &'static str,
         plural: &'static str,
@@ -115,6 +118,7 @@ impl Kind {
             has_status: false,
             has_generation: false,
             warning: "",
+            parts: &[],
             form: None,
             schema,
             defaults: defaults::none,

@@ -20,6 +20,7 @@ use serde_json::Value;
 pub use strict::{duplicate_fields, unknown_fields};
 
 use crate::api::kinds::{Kind, served};
+use crate::api::parts::WIRE_KINDS;
 
 /// Where schemas stand in an OpenAPI v3 document.
 pub const SCHEMAS: &str = "/components/schemas";
@@ -89,15 +90,19 @@ impl Model {
 
     /// The shape of a kind's objects.
     pub fn root(&self, kind: &Kind) -> &Shape {
-        let row = served()
+        let row = Self::rows()
             .position(|row| (row.group, row.kind) == (kind.group, kind.kind))
             .expect("every kind is a row of the table");
         &self.roots[row]
     }
 
+    fn rows() -> impl Iterator<Item = &'static Kind> {
+        served().chain(WIRE_KINDS.iter().copied())
+    }
+
     fn read() -> Self {
         let mut generator = generator();
-        let roots: Vec<Value> = served().map(|row| (row.schema)(&mut generator).into()).collect();
+        let roots: Vec<Value> = Self::rows().map(|row| (row.schema)(&mut generator).into()).collect();
         let schemas = generator.take_definitions(true);
         let index: BTreeMap<&str, usize> = schemas
             .iter()

@@ -6,6 +6,7 @@ use super::schemas::meta;
 use super::{group_version, group_version_kind, reference, schema_name};
 use crate::api::absent::{Absent, VERSION};
 use crate::api::kinds::Kind;
+use crate::api::parts::{Face, Part};
 use crate::api::patch::{APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH};
 
 /// Parameters of reads of many objects: name, type, description.
@@ -65,10 +66,11 @@ fn routes(kind: &Kind) -> Vec<(String, Value)> {
     }
     let item = format!("{home}/{}/{{name}}", kind.plural);
     let mut routes =
-        vec![(format!("{home}/{}", kind.plural), collection(kind)), (item.clone(), object(kind, ""))];
+        vec![(format!("{home}/{}", kind.plural), collection(kind)), (item.clone(), object(kind, "", kind))];
     if kind.has_status {
-        routes.push((format!("{item}/status"), object(kind, "Status")));
+        routes.push((format!("{item}/status"), object(kind, "Status", kind)));
     }
+    routes.extend(kind.parts.iter().filter_map(|it| Some((format!("{item}/{}", it.name), part(kind, it)?))));
     if kind.namespaced {
         routes.push((format!("{base}/{}", kind.plural), everywhere(kind)));
     }
@@ -137,14 +139,35 @@ fn everywhere(kind: &Kind) -> Value {
     json!({ "get": list })
 }
 
+/// The routes of a part; none where it has none here.
+fn part(kind: &Kind, part: &Part) -> Option<Value> {
+    let of = part.kind.unwrap_or(kind);
+    let suffix = part.name[..1].to_uppercase() + &part.name[1..];
+    let answer = reference(&schema_name(of));
+    let (verb, action, key) = match part.face {
+        Face::Approval | Face::EphemeralContainers | Face::Resize | Face::Scale => {
+            return Some(object(kind, &suffix, of));
+        }
+        Face::Binding | Face::Eviction | Face::Token => ("create", "post", "post"),
+        Face::Finalizers => ("replace", "put", "put"),
+        Face::Node => return None,
+    };
+    let body = Some(body("*/*", &answer));
+    let mut made = operation(kind, verb, &scope(kind), action, &writing(), body, &answer);
+    made["operationId"] = format!("{}{suffix}", made["operationId"].as_str().unwrap_or_default()).into();
+    made["x-kubernetes-group-version-kind"] = group_version_kind(of, of.kind);
+    Some(json!({ "parameters": path_parameters(kind, true), key: made }))
+}
+
 /// The routes of one object, or of its subresource.
-fn object(kind: &Kind, subresource: &str) -> Value {
-    let answer = reference(&schema_name(kind));
+fn object(kind: &Kind, subresource: &str, of: &Kind) -> Value {
+    let answer = reference(&schema_name(of));
     let scope = scope(kind);
     let named = |verb: &str, action: &str, parameters: &[Value], body: Option<Value>, answer: &Value| {
         let mut made = operation(kind, verb, &scope, action, parameters, body, answer);
         let id = made["operationId"].as_str().unwrap_or_default().to_owned();
         made["operationId"] = format!("{id}{subresource}").into();
+        made["x-kubernetes-group-version-kind"] = group_version_kind(of, of.kind);
         made
     };
     let patches = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH];

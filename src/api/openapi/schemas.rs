@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::lists::{List, is_atomic_field, is_atomic_type, list};
 use super::{group_version_kind, reference, schema_name};
 use crate::api::kinds::Kind;
+use crate::api::parts::Face;
 use crate::api::{merge_keys, model};
 
 /// Where the types of all objects stand.
@@ -26,7 +27,13 @@ const NAMED_AT_WILL: [&str; 8] = [
 /// The schemas of these kinds, of their lists, and of everything they refer to.
 pub(super) fn schemas(kinds: &[&Kind]) -> Map<String, Value> {
     let mut generator = model::generator();
-    for kind in kinds {
+    let carried: Vec<&Kind> = kinds
+        .iter()
+        .flat_map(|kind| kind.parts)
+        .filter(|it| it.face != Face::Node)
+        .filter_map(|it| it.kind)
+        .collect();
+    for kind in kinds.iter().chain(&carried) {
         (kind.schema)(&mut generator);
     }
     generator.subschema_for::<ListMeta>();
@@ -43,6 +50,10 @@ pub(super) fn schemas(kinds: &[&Kind]) -> Map<String, Value> {
         if !kind.is_review() {
             schemas.insert(format!("{name}List"), list_schema(kind));
         }
+    }
+    for kind in carried {
+        schemas[&schema_name(kind)]["x-kubernetes-group-version-kind"] =
+            vec![group_version_kind(kind, kind.kind)].into();
     }
     schemas.insert(
         format!("{META}.Patch"),

@@ -37,8 +37,9 @@ pub use storage::{
     storage_class,
 };
 pub use workload::{
-    CRON_JOB, DEPLOYMENT, JOB, POD_DISRUPTION_BUDGET, POD_TEMPLATE, REPLICA_SET, STATEFUL_SET, cron_job,
-    deployment, job, pod_disruption_budget, pod_template, replica_set, replication_controller, stateful_set,
+    CRON_JOB, DEPLOYMENT, JOB, POD_DISRUPTION_BUDGET, POD_TEMPLATE, REPLICA_SET, SCALE, STATEFUL_SET,
+    cron_job, deployment, job, pod_disruption_budget, pod_template, replica_set, replication_controller,
+    scale, stateful_set,
 };
 
 use crate::api::kinds::Column;

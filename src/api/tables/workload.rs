@@ -200,6 +200,24 @@ pub fn cron_job(object: &Value, now: WallTime) -> Vec<Value> {
     ]
 }
 
+/// `NAME DESIRED AVAILABLE AGE`
+pub const SCALE: &[Column] = &[
+    NAME,
+    number_column("Desired", "How many Pods there should be."),
+    number_column("Available", "How many Pods there are."),
+    AGE,
+];
+
+/// Cells of [`SCALE`].
+pub fn scale(object: &Value, now: WallTime) -> Vec<Value> {
+    vec![
+        name(object),
+        number(object, "/spec/replicas").into(),
+        number(object, "/status/replicas").into(),
+        age(object, now).into(),
+    ]
+}
+
 /// `NAME CONTAINERS IMAGES POD LABELS`
 pub const POD_TEMPLATE: &[Column] = &[
     NAME,

@@ -3,9 +3,11 @@
 mod applying;
 mod creating;
 mod deleting;
+mod evicting;
 mod expiring;
 mod pods;
 mod updating;
+mod workloads;
 
 use std::sync::Arc;
 
@@ -51,7 +53,7 @@ fn at(time: &str) -> WallTime {
 }
 
 fn kind(name: &str) -> &'static Kind {
-    ["", "apps", "coordination.k8s.io"]
+    ["", "apps", "batch", "policy", "coordination.k8s.io"]
         .iter()
         .find_map(|group| by_kind(group, "v1", name))
         .expect("a kind of the table")

@@ -163,12 +163,15 @@ fn bind(endpoint: &mut Endpoint, body: Value) -> Result<Reply, Status> {
 #[test]
 fn binding_names_the_node_once() {
     let mut endpoint = Endpoint::new();
-    endpoint.create("Pod", pod("a"));
+    let mut labelled = pod("a");
+    labelled["metadata"]["labels"] = json!({ "app": "a" });
+    endpoint.create("Pod", labelled);
     let mut seen = endpoint.get("Pod", "a").expect("there");
     seen["status"]["nominatedNodeName"] = "n1".into();
     endpoint.update_status("Pod", &seen);
     let mut body = binding("a", "n1");
     body["metadata"]["annotations"] = json!({ "x": "1" });
+    body["metadata"]["labels"] = json!({ "app": "other", "topology.kubernetes.io/zone": "z" });
     let reply = bind(&mut endpoint, body).expect("free");
     assert_eq!(reply.outcome.code(), 201);
     let Body::Status(status) = reply.body else { panic!("a Status") };
@@ -179,8 +182,16 @@ fn binding_names_the_node_once() {
         (&json!("n1"), &json!({ "x": "1" }))
     );
     assert_eq!(
+        pod["metadata"]["labels"],
+        json!({ "app": "a", "topology.kubernetes.io/zone": "z" }),
+        "a label of the Pod's own stays"
+    );
+    assert_eq!(
         pod["status"]["conditions"],
-        json!([{ "type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-02T03:04:05Z" }])
+        json!([{
+            "type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-02T03:04:05Z",
+            "observedGeneration": 1,
+        }])
     );
     assert_eq!(pod["status"]["nominatedNodeName"], Value::Null);
     assert_eq!(

@@ -7,14 +7,6 @@ use super::reply::Reply;
 use crate::api::absent;
 use crate::api::kinds::{Kind, served};
 
-/// Parts of an object that have paths of their own: kind, subresource, verbs, and group, version and kind of what
-/// goes over the wire (the kind's own where none).
-struct Part {
-    name: &'static str,
-    kind: Option<(&'static str, &'static str, &'static str)>,
-    verbs: &'static [&'static str],
-}
-
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 
@@ -22,47 +14,17 @@ fn verbs(kind: &Kind) -> &'static [&'static str] {
     if kind.is_review() { &["create"] } else { &VERBS }
 }
 
-fn parts(kind: &Kind) -> Vec<Part> {
-    let mut found = Vec::new();
-    if kind.has_status {
-        found.push(Part { name: "status", kind: None, verbs: STATUS_VERBS });
-    }
-    if let ("", Some(options)) = (kind.group, proxy_options(kind.kind)) {
-        let verbs = &["create", "delete", "get", "patch", "update"];
-        found.push(Part { name: "proxy", kind: Some(("", "v1", options)), verbs });
-    }
-    match (kind.group, kind.kind) {
-        ("", "Pod") => {
-            found.push(Part { name: "log", kind: None, verbs: &["get"] });
-            for (name, kind) in [
-                ("exec", "PodExecOptions"),
-                ("attach", "PodAttachOptions"),
-                ("portforward", "PodPortForwardOptions"),
-            ] {
-                found.push(Part { name, kind: Some(("", "v1", kind)), verbs: &["create", "get"] });
-            }
-            found.push(Part { name: "binding", kind: Some(("", "v1", "Binding")), verbs: &["create"] });
-        }
-        ("", "ServiceAccount") => {
-            let request = Some(("authentication.k8s.io", "v1", "TokenRequest"));
-            found.push(Part { name: "token", kind: request, verbs: &["create"] });
-        }
-        ("certificates.k8s.io", "CertificateSigningRequest") => {
-            found.push(Part { name: "approval", kind: None, verbs: STATUS_VERBS });
-        }
-        ("", "Namespace") => found.push(Part { name: "finalize", kind: None, verbs: &["update"] }),
-        _ => {}
-    }
-    found
-}
+/// Name, kind and verbs of each part of a kind's objects, by name.
+type Part = (&'static str, &'static Kind, &'static [&'static str]);
 
-fn proxy_options(kind: &str) -> Option<&'static str> {
-    match kind {
-        "Node" => Some("NodeProxyOptions"),
-        "Pod" => Some("PodProxyOptions"),
-        "Service" => Some("ServiceProxyOptions"),
-        _ => None,
+fn parts(kind: &'static Kind) -> Vec<Part> {
+    let mut found: Vec<Part> =
+        kind.parts.iter().map(|part| (part.name, part.kind.unwrap_or(kind), part.verbs)).collect();
+    if kind.has_status {
+        found.push(("status", kind, STATUS_VERBS));
     }
+    found.sort_by_key(|(name, _, _)| *name);
+    found
 }
 
 /// Groups and their versions in the order of the table.
@@ -97,14 +59,14 @@ pub fn resources(group: &str, version: &str) -> Value {
             resource["categories"] = kind.categories.into();
         }
         resources.push(resource);
-        for part in parts(kind) {
+        for (name, of, verbs) in parts(kind) {
             let mut resource = json!({
-                "name": format!("{}/{}", kind.plural, part.name), "singularName": "",
-                "namespaced": kind.namespaced, "kind": part.kind.map_or(kind.kind, |k| k.2), "verbs": part.verbs,
+                "name": format!("{}/{name}", kind.plural), "singularName": "",
+                "namespaced": kind.namespaced, "kind": of.kind, "verbs": verbs,
             });
-            if let Some((group, version, _)) = part.kind {
-                resource["group"] = group.into();
-                resource["version"] = version.into();
+            if (of.group, of.version) != (kind.group, kind.version) {
+                resource["group"] = of.group.into();
+                resource["version"] = of.version.into();
             }
             resources.push(resource);
         }
@@ -205,16 +167,11 @@ fn aggregated_group(group: &str) -> Value {
 }
 
 fn aggregated_resource(kind: &'static Kind) -> Value {
-    let own = json!({ "group": kind.group, "version": kind.version, "kind": kind.kind });
+    let named = |kind: &Kind| json!({ "group": kind.group, "version": kind.version, "kind": kind.kind });
+    let own = named(kind);
     let subresources: Vec<Value> = parts(kind)
         .into_iter()
-        .map(|part| {
-            let kind = part.kind.map_or_else(
-                || own.clone(),
-                |(group, version, kind)| json!({ "group": group, "version": version, "kind": kind }),
-            );
-            json!({ "subresource": part.name, "responseKind": kind, "verbs": part.verbs })
-        })
+        .map(|(name, of, verbs)| json!({ "subresource": name, "responseKind": named(of), "verbs": verbs }))
         .collect();
     let mut resource = json!({
         "resource": kind.plural, "responseKind": own,

@@ -14,7 +14,7 @@ pub fn of(action: &Action, query: &Query, user_agent: Option<&str>) -> Result<St
     let asked = query.get("fieldManager").unwrap_or_default();
     let mut errors = Vec::new();
     let options = match action {
-        Action::Create { .. } | Action::Bind { .. } => "CreateOptions",
+        Action::Create { .. } | Action::Bind { .. } | Action::Evict { .. } => "CreateOptions",
         Action::Update { .. } => "UpdateOptions",
         Action::Patch { .. } => {
             if query.get("force").is_some() {

@@ -38,6 +38,7 @@ use query::Query;
 use reply::{Body, Reply};
 use route::{Route, Target};
 
+use crate::api::parts::Face;
 use crate::api::status::Status;
 use crate::authorization::User;
 use crate::coordinator::Subresource;
@@ -192,15 +193,15 @@ impl Endpoint {
             return self.watch(&call);
         }
         let _place = self.places.in_flight.try_acquire().map_err(|_| too_many_requests())?;
-        match (verb, part.as_deref()) {
+        let part = part.as_deref().map(|part| face(&call.target, part, verb)).transpose()?;
+        match (verb, part) {
             ("create", None) if call.target.kind.is_review() => call.review(&body::read(incoming).await?),
-            ("create", Some("token")) if call.target.kind.kind == "ServiceAccount" => {
-                call.request_token(&body::read(incoming).await?)
-            }
-            ("get", None | Some("status" | "approval")) => call.get(),
+            ("create", Some(Part::Of(Face::Token))) => call.request_token(&body::read(incoming).await?),
+            ("get", _) => call.get(),
             ("list", None) => call.list(),
             ("create", None) => call.create(body::read(incoming).await?).await,
-            ("create", Some("binding")) => call.bind(body::read(incoming).await?).await,
+            ("create", Some(Part::Of(Face::Binding))) => call.bind(body::read(incoming).await?).await,
+            ("create", Some(Part::Of(Face::Eviction))) => call.evict(body::read(incoming).await?).await,
             ("update", part) => call.update(subresource(part)?, body::read(incoming).await?).await,
             ("patch", None) if call.is_apply() => {
                 let not_to_be_made =
@@ -267,13 +268,32 @@ fn verb(method: &Method, target: &Target, query: &Query) -> Option<&'static str>
     }
 }
 
-fn subresource(part: Option<&str>) -> Result<Subresource, Status> {
+/// The part of an object that a path names.
+#[derive(Clone, Copy)]
+enum Part {
+    Status,
+    Of(Face),
+}
+
+/// What the last word of a path means; 405 where it does not know the verb.
+fn face(target: &Target, name: &str, verb: &str) -> Result<Part, Status> {
+    if name == "status" && target.kind.has_status {
+        return Ok(Part::Status);
+    }
+    let part = target.kind.part(name).ok_or_else(not_found)?;
+    if part.verbs.contains(&verb) { Ok(Part::Of(part.face)) } else { Err(method_not_allowed()) }
+}
+
+fn subresource(part: Option<Part>) -> Result<Subresource, Status> {
     match part {
         None => Ok(Subresource::Main),
-        Some("status") => Ok(Subresource::Status),
-        Some("finalize") => Ok(Subresource::Finalize),
-        Some("approval") => Ok(Subresource::Approval),
-        Some(_) => Err(not_found()),
+        Some(Part::Status) => Ok(Subresource::Status),
+        Some(Part::Of(Face::Finalizers)) => Ok(Subresource::Finalize),
+        Some(Part::Of(Face::Approval)) => Ok(Subresource::Approval),
+        Some(Part::Of(Face::EphemeralContainers)) => Ok(Subresource::EphemeralContainers),
+        Some(Part::Of(Face::Resize)) => Ok(Subresource::Resize),
+        Some(Part::Of(Face::Scale)) => Ok(Subresource::Scale),
+        Some(Part::Of(Face::Binding | Face::Eviction | Face::Token | Face::Node)) => Err(not_found()),
     }
 }
 

@@ -12,6 +12,7 @@ use super::negotiate::{self, Encoding, Sent, Shape};
 use super::query::Query;
 use super::reply::Reply;
 use super::shape::{IncludeObject, View as Shown};
+use crate::api::kinds::Kind;
 use crate::api::model;
 use crate::api::patch::{APPLY_PATCH, JSON_PATCH, Patch};
 use crate::api::status::Status;
@@ -102,9 +103,10 @@ impl Call<'_> {
     /// The body as a tree, and what to warn of in it.
     pub(super) fn decode(&self, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
         let encoding = negotiate::sent(self.content_type)?;
-        let value = body::tree(body, encoding, self.target.kind.kind)?;
+        let kind = self.wire();
+        let value = body::tree(body, encoding, kind.kind)?;
         let mut odd = if encoding == Sent::Json { model::duplicate_fields(body) } else { Vec::new() };
-        odd.extend(model::unknown_fields(self.target.kind, &value));
+        odd.extend(model::unknown_fields(kind, &value));
         Ok((value, self.judge(odd)?))
     }
 
@@ -113,7 +115,7 @@ impl Call<'_> {
         match body::field_validation(&self.query)? {
             FieldValidation::Ignore => Ok(Vec::new()),
             FieldValidation::Strict if !odd.is_empty() => {
-                let (kind, version) = (self.target.kind.kind, self.target.kind.version);
+                let (kind, version) = (self.wire().kind, self.wire().version);
                 Err(Status::bad_request(format!(
                     "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
                     odd.join(", ")
@@ -121,6 +123,21 @@ impl Call<'_> {
             }
             FieldValidation::Warn | FieldValidation::Strict => Ok(odd),
         }
+    }
+
+    /// What goes over the wire: the object, or what its part is.
+    fn wire(&self) -> &'static Kind {
+        let part = self.target.subresource.as_deref().and_then(|name| self.target.kind.part(name));
+        part.and_then(|part| part.kind).unwrap_or(self.target.kind)
+    }
+
+    /// POST to `pods/NAME/eviction`.
+    pub async fn evict(&mut self, body: Bytes) -> Result<Reply, Status> {
+        let (body, warnings) = self.decode(&body)?;
+        let options = Box::new(from_body(&body["deleteOptions"])?);
+        self.dry_run = asks_for_dry_run(&body["deleteOptions"]);
+        let action = Action::Evict { name: self.target.name_text().into(), body, options };
+        self.submit(action, warnings).await
     }
 
     /// POST to `pods/NAME/binding`.
@@ -200,7 +217,7 @@ impl Call<'_> {
 
     pub(super) fn shown(&self, shape: Shape) -> Result<Shown, Status> {
         let include = IncludeObject::parse(self.query.get("includeObject"))?;
-        Ok(Shown { kind: self.target.kind, shape, include, now: (self.endpoint.wall)() })
+        Ok(Shown { kind: self.wire(), shape, include, now: (self.endpoint.wall)() })
     }
 
     pub(super) fn filter(&self) -> Result<Filter, Status> {
@@ -302,7 +319,9 @@ fn propagation(policy: Option<&str>, orphans: Option<bool>) -> Result<Option<Pro
 
 /// Whether the body of a DELETE asks for a dry run.
 pub fn body_dry_run(body: &[u8]) -> bool {
-    serde_json::from_slice::<Value>(body).is_ok_and(|value| {
-        value["dryRun"].as_array().is_some_and(|words| words.iter().any(|word| word == "All"))
-    })
+    serde_json::from_slice::<Value>(body).is_ok_and(|value| asks_for_dry_run(&value))
+}
+
+fn asks_for_dry_run(options: &Value) -> bool {
+    options["dryRun"].as_array().is_some_and(|words| words.iter().any(|word| word == "All"))
 }

@@ -6,6 +6,7 @@ mod env;
 mod files;
 mod linux;
 mod mounts;
+mod parts;
 mod probe;
 mod resources;
 mod security;
@@ -17,6 +18,7 @@ mod update;
 mod volume;
 
 pub(super) use affinity::node_term;
+pub use parts::{pod_ephemeral_containers, pod_resize};
 pub(super) use resources::{quantity, resource_name};
 use serde_json::Value;
 use spec::{Home, pod_spec};
@@ -45,6 +47,13 @@ pub fn pod(object: &Value) -> Vec<FieldError> {
     for list in ["containers", "initContainers"] {
         spec.at(list).items().for_each(|it| untrimmed_image(&it.at("image"), &mut errors));
     }
+    errors.into_list()
+}
+
+/// What a Pod may come to have, but not bring along.
+pub fn pod_create(object: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let spec = Spot::root(object).at("spec");
     if !spec.at("ephemeralContainers").is_empty() {
         errors.forbidden(&spec.at("ephemeralContainers"), "cannot be set on create");
     }

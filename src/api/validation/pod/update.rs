@@ -32,7 +32,7 @@ pub fn pod_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let gated = !old.at("schedulingGates").is_empty();
     let masked = masked(&new, &old, gated, &mut errors);
     if !is_same(&masked, old.value) {
-        let differences = differences(&masked, old.value).join("\n");
+        let differences = differences(&masked, old.value, "spec").join("\n");
         errors.forbidden(&new, &format!("{FIXED}\n{differences}"));
     }
     errors.into_list()
@@ -179,7 +179,7 @@ fn only_adds(new: &Spot<'_>, old: &Spot<'_>) -> bool {
 }
 
 /// Whether two values are the same to upstream: nothing, an empty list and an empty map are one.
-fn is_same(one: &Value, other: &Value) -> bool {
+pub(super) fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Object(a), Value::Object(b)) => {
             let nothing = Value::Null;
@@ -204,9 +204,9 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// The first few places where two specs differ, a line each.
-fn differences(new: &Value, old: &Value) -> Vec<String> {
+pub(super) fn differences(new: &Value, old: &Value, path: &str) -> Vec<String> {
     let mut found = Vec::new();
-    compare(new, old, "spec", &mut found);
+    compare(new, old, path, &mut found);
     found.truncate(DIFFERENCES_MAX);
     found
 }

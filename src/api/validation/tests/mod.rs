@@ -1,10 +1,12 @@
 //! Each case: what is given, and every error it must get, as `path: sentence`.
 
 mod containers;
+mod jobs;
 mod kinds;
 mod pods;
 mod updates;
 mod volumes;
+mod workloads;
 
 use serde_json::{Value, json};
 
@@ -24,7 +26,11 @@ fn errors(group: &str, name: &str, mut object: Value) -> Vec<String> {
     let kind = kind(group, name);
     decode_check(kind, &object).expect("the case has the right types");
     (kind.defaults)(&mut object);
-    told((kind.validate)(&object))
+    let mut errors = (kind.validate)(&object);
+    if (group, name) == ("", "Pod") {
+        errors.extend(crate::api::validation::pod_create(&object));
+    }
+    told(errors)
 }
 
 /// The errors of a change.

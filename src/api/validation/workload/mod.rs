@@ -134,8 +134,9 @@ fn counts(status: &Spot<'_>, fields: &[&str], errors: &mut Errors) {
 fn at_most(status: &Spot<'_>, fields: &[&str], bound: &str, sentence: &str, errors: &mut Errors) {
     let most = status.at(bound).number().unwrap_or_default();
     for at in fields.iter().map(|field| status.at(field)) {
-        if at.number().unwrap_or_default() > most {
-            errors.invalid(&at, sentence);
+        let number = at.number().unwrap_or_default();
+        if number > most {
+            errors.invalid_value(&at, number, sentence);
         }
     }
 }
@@ -151,8 +152,13 @@ fn collisions_only_grow(new: &Spot<'_>, old: &Spot<'_>, errors: &mut Errors) {
 /// A field of the spec that must stay what it is; no list or map is as good as an empty one.
 fn fixed(new: &Spot<'_>, old: &Spot<'_>, field: &str, errors: &mut Errors) {
     let (new, old) = (new.at(field), old.at(field));
-    if !same(new.value, old.value) {
+    if same(new.value, old.value) {
+        return;
+    }
+    if new.is_set() {
         errors.invalid(&new, IMMUTABLE);
+    } else {
+        errors.invalid_value(&new, "null", IMMUTABLE);
     }
 }
 
