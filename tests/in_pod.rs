@@ -72,7 +72,7 @@ fn a_client_in_a_pod_is_known_by_its_token_and_may_do_what_its_account_may() {
     let name = pod["metadata"]["name"].as_str().expect("named").to_owned();
     let dir = "/var/run/secrets/kubernetes.io/serviceaccount";
     let ask = format!(
-        "cd {dir}; curl -sS --cacert ca.crt -H \"Authorization: Bearer $(cat token)\" \
+        "cd {dir}; /usr/bin/curl -sS --cacert ca.crt -H \"Authorization: Bearer $(cat token)\" \
          https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT_HTTPS/api/v1/namespaces/$(cat namespace)/pods"
     );
     let ask = || up.ok(&["exec", &name, "--", "sh", "-c", &ask]);

@@ -289,6 +289,7 @@ const ROLES: &[(&str, Option<&str>, &[Row])] = &[
             (ALL, DISCOVERY, &["endpointslices"]),
             (ALL, COORDINATION, &["leases"]),
             (ALL, EVENTS, &["events"]),
+            (&["create"], CERTIFICATES, &["certificatesigningrequests"]),
             (&["escalate", "update"], Some(GROUP), &["clusterroles"]),
         ],
     ),

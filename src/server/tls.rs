@@ -270,7 +270,9 @@ impl Authority {
         let at = |seconds: i64| {
             rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
         };
-        params.not_before = at(now.0.as_second() - SIGNED_BACKDATED_SECONDS);
+        // By no more than a tenth of a short life: what is over of it counts from there.
+        let backdated = SIGNED_BACKDATED_SECONDS.min(life.as_secs() as i64 / 10);
+        params.not_before = at(now.0.as_second() - backdated);
         params.not_after = at(now.0.as_second().saturating_add_unsigned(life.as_secs()));
         Ok(request.signed_by(&self.issuer).map_err(refused)?.pem())
     }
