@@ -1,10 +1,12 @@
 //! Leases: who is alive, who holds what, until when. PURE.
 //!
-//! [`session`] is the claim of a node to be alive, the one lease that everything else of the node hangs on.
+//! [`session`] is the claim of a node to be alive, the one lease that everything else of the node hangs on;
+//! [`monitor`] sees which sessions have expired, and revokes them.
 //!
 //! Architecture invariant: deadlines are instants of the holder's own monotonic clock; the times that stand in a Lease
 //! are for people and are never compared.
 
+pub mod monitor;
 pub mod session;
 pub mod timings;
 pub mod wire;

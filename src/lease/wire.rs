@@ -72,7 +72,7 @@ pub(super) fn taken(mut lease: Lease, stamp: &Stamp<'_>) -> Lease {
 
 /// The Lease as a renewal writes it.
 pub(super) fn renewed(mut lease: Lease, stamp: &Stamp<'_>) -> Lease {
-    let serial = annotation(&lease, SERIAL).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let serial = serial(&lease);
     // Who owns which field stays as it is; sending it back would only cost the coordinator.
     lease.metadata.managed_fields = None;
     let annotations = lease.metadata.annotations.get_or_insert_default();
@@ -84,18 +84,29 @@ pub(super) fn renewed(mut lease: Lease, stamp: &Stamp<'_>) -> Lease {
     lease
 }
 
+/// The Lease as the monitor breaks it: nobody holds it. The epoch grows when it is taken again.
+pub(super) fn broken(mut lease: Lease) -> Lease {
+    lease.spec.get_or_insert_default().holder_identity = Some(String::new());
+    lease
+}
+
 /// The Lease as its holder gives it back: nobody holds it and it may be deleted.
 pub(super) fn released(mut lease: Lease) -> Lease {
     if let Some(finalizers) = &mut lease.metadata.finalizers {
         finalizers.retain(|finalizer| finalizer != FINALIZER);
     }
-    lease.spec.get_or_insert_default().holder_identity = Some(String::new());
-    lease
+    broken(lease)
 }
 
 /// Who holds it; empty when nobody does.
 pub fn holder(lease: &Lease) -> &str {
     lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
+}
+
+/// Whether its last holder gave it back, rather than somebody having broken it.
+pub fn is_given_up(lease: &Lease) -> bool {
+    let kept = lease.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER);
+    holder(lease).is_empty() && !kept
 }
 
 /// How often it has been taken.
@@ -107,6 +118,11 @@ pub fn epoch(lease: &Lease) -> i32 {
 pub fn duration(lease: &Lease) -> Option<Duration> {
     let seconds = lease.spec.as_ref()?.lease_duration_seconds?;
     Some(Duration::from_secs(u64::try_from(seconds).ok()?))
+}
+
+/// How many writes its holders have made; 0 when none has.
+pub fn serial(lease: &Lease) -> u64 {
+    annotation(lease, SERIAL).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// When its holder sent the write that made it what it is, on the holder's boot clock.

@@ -1,0 +1,73 @@
+//! The brake: when too many sessions are lost together, the fault is more likely here, or in between, than there.
+
+use std::collections::BTreeSet;
+
+use super::interface::{BRAKE_MAX, Mass, Unbrake};
+use crate::time::Instant;
+
+/// Sessions that must have lived before their loss can be a mass loss.
+const POPULATION_MIN: usize = 3;
+/// A larger share than this, in percent, is a mass loss (Kubernetes' `--unhealthy-zone-threshold` is 55 %).
+const SHARE_PERCENT_MAX: usize = 55;
+
+/// Whether it is drawn, and over whom.
+#[derive(Debug, Default)]
+pub(super) struct Brake(Option<Drawn>);
+
+#[derive(Debug)]
+struct Drawn {
+    since: Instant,
+    /// Nodes of the mass loss that have not returned.
+    lost: BTreeSet<String>,
+    of: usize,
+}
+
+fn is_too_many(lost: usize, of: usize) -> bool {
+    of >= POPULATION_MIN && lost * 100 > SHARE_PERCENT_MAX * of
+}
+
+impl Brake {
+    pub(super) fn is_drawn(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.0.as_ref().map(|drawn| drawn.since + BRAKE_MAX)
+    }
+
+    /// Counts the losses: `silent` nodes of `of` that lived D + M ago. What is new to tell, if it is drawn by it.
+    pub(super) fn count(&mut self, silent: BTreeSet<String>, of: usize, now: Instant) -> Option<Mass> {
+        let mass = Mass { lost: silent.len(), of };
+        if let Some(drawn) = &mut self.0 {
+            drawn.lost.extend(silent);
+            drawn.of = drawn.of.max(of);
+            return None;
+        }
+        if !is_too_many(mass.lost, of) {
+            return None;
+        }
+        self.0 = Some(Drawn { since: now, lost: silent, of });
+        Some(mass)
+    }
+
+    /// A node has a session again.
+    pub(super) fn returned(&mut self, node: &str) -> Option<Unbrake> {
+        let drawn = self.0.as_mut()?;
+        drawn.lost.remove(node);
+        if is_too_many(drawn.lost.len(), drawn.of) {
+            return None;
+        }
+        self.0 = None;
+        Some(Unbrake::Returned)
+    }
+
+    pub(super) fn pass(&mut self, now: Instant) -> Option<Unbrake> {
+        self.next_deadline().filter(|end| now >= *end)?;
+        self.0 = None;
+        Some(Unbrake::Timeout)
+    }
+
+    pub(super) fn release(&mut self) -> Option<Unbrake> {
+        self.0.take().map(|_| Unbrake::Operator)
+    }
+}
