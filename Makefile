@@ -15,6 +15,7 @@ deps-run:
 
 deps-test:
 	@.ci/deps test
+	@.ci/clients
 
 deps-bench:
 	@.ci/deps bench

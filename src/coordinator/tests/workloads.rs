@@ -145,8 +145,15 @@ fn a_scale_changes_the_number_of_replicas_and_nothing_else() {
         let mut expected = made.clone();
         expected["spec"]["replicas"] = 3.into();
         expected["metadata"]["generation"] = 2.into();
-        expected["metadata"]["resourceVersion"] = scaled["metadata"]["resourceVersion"].clone();
+        for field in ["resourceVersion", "managedFields"] {
+            expected["metadata"][field] = scaled["metadata"][field].clone();
+        }
         assert_eq!(scaled, expected, "{kind}");
+        let owner = &scaled["metadata"]["managedFields"][1];
+        assert_eq!(
+            (&owner["subresource"], &owner["fieldsV1"]),
+            (&json!("scale"), &json!({ "f:spec": { "f:replicas": {} } }))
+        );
         let patch = Patch::parse(MERGE_PATCH, br#"{"spec":{"replicas":0}}"#).expect("a patch");
         let patched = endpoint
             .act(kind, Action::Patch { name: "a".into(), subresource: Subresource::Scale, patch })
