@@ -2,6 +2,7 @@
 //! carries a uid or resourceVersion, so that a late or doubled one is refused and does no harm.
 
 mod belongings;
+pub mod duty;
 mod namespaces;
 mod view;
 mod writes;
