@@ -1,6 +1,7 @@
 //! What a session's machine hears and what it wants done: its contract with the driver.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -71,6 +72,33 @@ pub struct SessionId {
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.node, self.lease_uid, self.epoch)
+    }
+}
+
+/// A text that names no session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("session {0:?}: expected NODE/LEASE-UID/EPOCH")]
+pub struct SessionIdError(String);
+
+impl FromStr for SessionId {
+    type Err = SessionIdError;
+
+    /// Reads exactly what is written by `Display`: two texts that differ name two sessions.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.split('/');
+        let parsed = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(node), Some(lease_uid), Some(epoch), None) if !node.is_empty() && !lease_uid.is_empty() => {
+                epoch.parse().ok().map(|epoch| Self {
+                    node: node.to_owned(),
+                    lease_uid: lease_uid.to_owned(),
+                    epoch,
+                })
+            }
+            _ => None,
+        };
+        parsed
+            .filter(|session| session.epoch >= 0 && session.to_string() == text)
+            .ok_or_else(|| SessionIdError(text.to_owned()))
     }
 }
 

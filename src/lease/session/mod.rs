@@ -39,7 +39,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 
-pub use interface::{Answer, Claimant, Effect, Input, Lapse, Record, Report, SessionId, Taken, Wait};
+pub use interface::{
+    Answer, Claimant, Effect, Input, Lapse, Record, Report, SessionId, SessionIdError, Taken, Wait,
+};
 
 use crate::lease::timings::SessionConfig;
 use crate::time::{Instant, WallTime};

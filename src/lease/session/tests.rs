@@ -140,3 +140,15 @@ fn a_record_reads_as_it_was_written() {
     let text = serde_json::to_string(&record).expect("JSON");
     assert_eq!(serde_json::from_str::<Record>(&text).expect("a record"), record);
 }
+
+#[test]
+fn a_session_is_read_as_it_is_written_and_nothing_else_is_one() {
+    let session = SessionId { node: "n-1.example".to_owned(), lease_uid: "u-1".to_owned(), epoch: 12 };
+    assert_eq!(session.to_string().parse(), Ok(session));
+    for text in
+        ["", "n", "n/u", "n/u/1/2", "/u/1", "n//1", "n/u/", "n/u/x", "n/u/-1", "n/u/+1", "n/u/01", "n/u/1 "]
+    {
+        let error = text.parse::<SessionId>().expect_err(text).to_string();
+        assert!(error.contains("expected NODE/LEASE-UID/EPOCH"), "{error}");
+    }
+}
