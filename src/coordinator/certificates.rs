@@ -12,7 +12,8 @@ use crate::api::names;
 use crate::authorization::bootstrap::{NODE_BOOTSTRAPPERS, STEWARD_BOOTSTRAPPERS};
 use crate::authorization::node::{NODES, SYSTEM_NODES, USER_PREFIX};
 use crate::authorization::{MASTERS, User};
-use crate::time::WallTime;
+use crate::coordinator::sessions::Life;
+use crate::time::{Instant, WallTime};
 
 /// Signs certificates of nodes.
 pub const NODE_SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -43,6 +44,8 @@ pub struct Subject {
 pub enum Verdict {
     /// Nothing: others decide, or it is settled.
     Leave,
+    /// Nothing yet: whether the node's name is free is known at this instant.
+    Wait(Instant),
     /// It is approved, and then signed.
     Approve,
     /// It is denied, for this reason.
@@ -55,8 +58,8 @@ pub enum Verdict {
 
 /// Whether a node of this name is alive, as its session says.
 pub trait Alive {
-    /// When the session was renewed last, if somebody holds it and its time is not up.
-    fn session(&self, node: &str) -> Option<String>;
+    /// What this coordinator has seen of the session.
+    fn session(&self, node: &str) -> Life;
 }
 
 /// What is to be done about `request`; `subject` is what its `spec.request` asks for, or why that cannot be read.
@@ -86,7 +89,7 @@ pub fn verdict(request: &Value, subject: &Result<Subject, String>, alive: &dyn A
     match signer {
         NODE_SIGNER | STEWARD_SIGNER => {
             match form.and_then(|()| right(&asker(request), subject, signer, alive)) {
-                Ok(()) => Verdict::Approve,
+                Ok(verdict) => verdict,
                 Err(why) => Verdict::Deny(why),
             }
         }
@@ -156,13 +159,13 @@ fn node_name<'a>(common_name: &'a str, prefix: &str) -> Result<&'a str, String> 
 }
 
 /// Whether the one who asks may have this certificate.
-fn right(asker: &User, subject: &Subject, signer: &str, alive: &dyn Alive) -> Result<(), String> {
+fn right(asker: &User, subject: &Subject, signer: &str, alive: &dyn Alive) -> Result<Verdict, String> {
     let (own, joins, prefix) = match signer {
         NODE_SIGNER => (NODES, NODE_BOOTSTRAPPERS, USER_PREFIX),
         _ => (STEWARDS, STEWARD_BOOTSTRAPPERS, STEWARD_PREFIX),
     };
     if asker.name == subject.common_name && asker.is_in(own) {
-        return Ok(());
+        return Ok(Verdict::Approve);
     }
     if !asker.is_in(joins) {
         return Err(format!(
@@ -172,11 +175,12 @@ fn right(asker: &User, subject: &Subject, signer: &str, alive: &dyn Alive) -> Re
     }
     let node = node_name(&subject.common_name, prefix)?;
     match alive.session(node) {
-        Some(renewed) if signer == NODE_SIGNER => Err(format!(
+        Life::Alive(renewed) if signer == NODE_SIGNER => Err(format!(
             "node {node:?} is alive, its session was renewed at {renewed}: a second machine may not join under its \
              name. Choose another --node-name; or, if this is that machine, wait until the session has ended"
         )),
-        Some(_) | None => Ok(()),
+        Life::Unknown(until) if signer == NODE_SIGNER => Ok(Verdict::Wait(until)),
+        Life::Alive(_) | Life::Unknown(_) | Life::Over => Ok(Verdict::Approve),
     }
 }
 
@@ -206,10 +210,10 @@ pub fn life_seconds(request: &Value, longest: u64) -> u64 {
 mod tests {
     use super::*;
 
-    struct Session(Option<&'static str>);
+    struct Session(Life);
     impl Alive for Session {
-        fn session(&self, _: &str) -> Option<String> {
-            self.0.map(str::to_owned)
+        fn session(&self, _: &str) -> Life {
+            self.0.clone()
         }
     }
 
@@ -256,11 +260,13 @@ mod tests {
         ];
         for (signer, user, groups, name, organization, refusal) in cases {
             let request = request(signer, user, groups, CLIENT);
-            let found = verdict(&request, &subject(name, organization), &Session(None));
+            let found = verdict(&request, &subject(name, organization), &Session(Life::Over));
             match found {
                 Verdict::Approve => assert!(refusal.is_empty(), "{name} {organization} for {user}"),
                 Verdict::Deny(why) => assert!(!refusal.is_empty() && why.starts_with(refusal), "{why}"),
-                other @ (Verdict::Leave | Verdict::Sign | Verdict::Fail(_)) => panic!("{other:?}"),
+                other @ (Verdict::Leave | Verdict::Wait(_) | Verdict::Sign | Verdict::Fail(_)) => {
+                    panic!("{other:?}")
+                }
             }
         }
     }
@@ -268,35 +274,48 @@ mod tests {
     #[test]
     fn a_second_machine_does_not_join_under_a_live_nodes_name() {
         let request = request(NODE_SIGNER, "t", &[NODE_BOOTSTRAPPERS], CLIENT);
-        let found = verdict(&request, &subject("system:node:n1", NODES), &Session(Some("12:00")));
+        let found =
+            verdict(&request, &subject("system:node:n1", NODES), &Session(Life::Alive("12:00".into())));
         let Verdict::Deny(why) = found else { panic!("{found:?}") };
         assert!(why.contains("\"n1\" is alive") && why.contains("--node-name"), "{why}");
+
+        let soon = Instant::from_boot(std::time::Duration::from_secs(23));
+        let unknown = Session(Life::Unknown(soon));
+        assert_eq!(verdict(&request, &subject("system:node:n1", NODES), &unknown), Verdict::Wait(soon));
+        let itself = self::request(NODE_SIGNER, "system:node:n1", &[NODES], CLIENT);
+        assert_eq!(verdict(&itself, &subject("system:node:n1", NODES), &unknown), Verdict::Approve);
     }
 
     #[test]
     fn what_others_ask_for_waits_for_people_and_is_then_signed_if_the_signer_gives_out_such() {
         let waits = request(CLIENT_SIGNER, "ann", &[], CLIENT);
         let found = subject("ann", "ops");
-        assert_eq!(verdict(&waits, &found, &Session(None)), Verdict::Leave);
+        assert_eq!(verdict(&waits, &found, &Session(Life::Over)), Verdict::Leave);
         let now = WallTime::parse("2026-01-02T03:04:05Z").unwrap();
         let approved = with_condition(&waits, "Approved", "x", "", now);
-        assert_eq!(verdict(&approved, &found, &Session(None)), Verdict::Sign);
-        assert!(matches!(verdict(&approved, &subject("ann", MASTERS), &Session(None)), Verdict::Fail(_)));
+        assert_eq!(verdict(&approved, &found, &Session(Life::Over)), Verdict::Sign);
+        assert!(matches!(
+            verdict(&approved, &subject("ann", MASTERS), &Session(Life::Over)),
+            Verdict::Fail(_)
+        ));
         let denied = with_condition(&waits, "Denied", "x", "", now);
-        assert_eq!(verdict(&denied, &found, &Session(None)), Verdict::Leave);
+        assert_eq!(verdict(&denied, &found, &Session(Life::Over)), Verdict::Leave);
         let foreign = with_condition(&request("example.org/x", "ann", &[], CLIENT), "Approved", "x", "", now);
-        assert_eq!(verdict(&foreign, &found, &Session(None)), Verdict::Leave);
+        assert_eq!(verdict(&foreign, &found, &Session(Life::Over)), Verdict::Leave);
         let mut signed = approved.clone();
         signed["status"]["certificate"] = "x".into();
-        assert_eq!(verdict(&signed, &found, &Session(None)), Verdict::Leave);
+        assert_eq!(verdict(&signed, &found, &Session(Life::Over)), Verdict::Leave);
         let unreadable = Err("no request".to_owned());
-        assert_eq!(verdict(&approved, &unreadable, &Session(None)), Verdict::Fail("no request".into()));
+        assert_eq!(verdict(&approved, &unreadable, &Session(Life::Over)), Verdict::Fail("no request".into()));
         let serving = request(SERVING_SIGNER, "system:node:n1", &[NODES], &["server auth"]);
         let serving = with_condition(&serving, "Approved", "x", "", now);
         let mut named = subject("system:node:n1", SYSTEM_NODES);
-        assert!(matches!(verdict(&serving, &named, &Session(None)), Verdict::Fail(_)), "no name to serve");
+        assert!(
+            matches!(verdict(&serving, &named, &Session(Life::Over)), Verdict::Fail(_)),
+            "no name to serve"
+        );
         named.as_mut().unwrap().alternative_names = (1, 0);
-        assert_eq!(verdict(&serving, &named, &Session(None)), Verdict::Sign);
+        assert_eq!(verdict(&serving, &named, &Session(Life::Over)), Verdict::Sign);
     }
 
     #[test]

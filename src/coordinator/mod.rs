@@ -28,6 +28,7 @@ mod priority;
 mod rules;
 mod scale;
 pub mod services;
+pub mod sessions;
 mod signing;
 pub mod state;
 #[cfg(test)]

@@ -151,7 +151,10 @@ pub async fn certificate(client: &Client, role: Role, node: &str) -> anyhow::Res
             return Ok(Identity { certificate_pem, key_pem });
         }
         if clock::now() > deadline {
-            bail!("certificate request {name:?} was not answered in {ISSUE_TIMEOUT:?}");
+            bail!(
+                "certificate request {name:?} was not answered in {ISSUE_TIMEOUT:?}; a coordinator that has just \
+                 started first waits whether another node {node:?} is alive: try again"
+            );
         }
         tokio::time::sleep(POLL).await;
     }

@@ -89,3 +89,32 @@ fn after_a_restart_events_are_as_old_as_they_say_within_one_lifetime() {
     assert_eq!(names(minutes(140)), ["old", "recent"]);
     assert_eq!(names(minutes(160)), ["old", "recent", "future"]);
 }
+
+/// An empty PEM block CERTIFICATE REQUEST.
+const PEM: &str =
+    "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KZUE9PQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K";
+
+#[test]
+fn a_certificate_request_ends_an_hour_after_its_answer_or_a_day_after_it_was_made() {
+    let mut endpoint = Endpoint::new();
+    let mut expiry = Expiry::default();
+    let request = |name: &str| {
+        json!({
+            "metadata": { "name": name },
+            "spec": { "request": PEM, "signerName": "example.org/x", "usages": ["client auth"] },
+        })
+    };
+    for name in ["answered", "pending"] {
+        endpoint.create("CertificateSigningRequest", request(name));
+        expiry.observe(&endpoint.changes, minutes(0));
+    }
+    let mut answered = endpoint.get("CertificateSigningRequest", "answered").expect("made");
+    answered["status"]["conditions"] = json!([{ "type": "Denied", "status": "True", "reason": "No" }]);
+    endpoint
+        .try_update("CertificateSigningRequest", Subresource::Approval, &answered)
+        .expect("a valid answer");
+    expiry.observe(&endpoint.changes, minutes(10));
+    let due = |expiry: &Expiry, now| expiry.due(now, 10).len();
+    assert_eq!((due(&expiry, minutes(69)), due(&expiry, minutes(70))), (0, 1));
+    assert_eq!(due(&expiry, minutes(24 * 60)), 2);
+}

@@ -6,6 +6,7 @@ mod deleting;
 mod evicting;
 mod expiring;
 mod pods;
+mod sessions;
 mod updating;
 mod workloads;
 
@@ -53,7 +54,7 @@ fn at(time: &str) -> WallTime {
 }
 
 fn kind(name: &str) -> &'static Kind {
-    ["", "apps", "batch", "policy", "coordination.k8s.io"]
+    ["", "apps", "batch", "policy", "coordination.k8s.io", "certificates.k8s.io"]
         .iter()
         .find_map(|group| by_kind(group, "v1", name))
         .expect("a kind of the table")

@@ -15,7 +15,6 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -221,7 +220,7 @@ struct Opened {
     access: Access,
     accounts: Arc<Accounts>,
     /// Certificate requests, for the signer.
-    requests: UnboundedReceiver<Arc<Object>>,
+    requests: signer::Heard,
 }
 
 struct Pki {

@@ -1,7 +1,7 @@
 //! The signer: looks at every request for a certificate that comes or changes, decides by the rules of
 //! `coordinator::certificates`, and writes what follows. The key of the authority never leaves this process.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,34 +9,44 @@ use tokio::sync::mpsc;
 
 use crate::api::kinds::{self, Kind};
 use crate::coordinator::certificates::{Alive, Verdict, life_seconds, verdict, with_condition};
+use crate::coordinator::sessions::{Life, Sessions};
 use crate::coordinator::state::{Change, Object, State};
 use crate::coordinator::{Action, Command, Subresource};
 use crate::driver::clock;
 use crate::server::commands::Commands;
 use crate::server::tls::Authority;
 use crate::server::view::{Follower, View};
-use crate::time::WallTime;
+use crate::time::{Instant, WallTime};
 
-/// A session that has not been renewed for its own duration and this much more counts as over.
-const MARGIN: Duration = Duration::from_secs(3);
 /// Pause before a write that came to nothing is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Hands the requests that come or change to the signer.
+/// Hands the requests that come or change to the signer, and notes which sessions are alive.
 #[derive(Debug)]
-pub(super) struct Requests(mpsc::UnboundedSender<Arc<Object>>);
+pub(super) struct Requests {
+    sender: mpsc::UnboundedSender<Arc<Object>>,
+    sessions: Arc<Mutex<Sessions>>,
+}
+
+/// What the signer hears and looks at.
+#[derive(Debug)]
+pub(super) struct Heard {
+    requests: mpsc::UnboundedReceiver<Arc<Object>>,
+    sessions: Arc<Mutex<Sessions>>,
+}
 
 /// The follower, and what it hears.
-pub(super) fn requests() -> (Requests, mpsc::UnboundedReceiver<Arc<Object>>) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    (Requests(sender), receiver)
+pub(super) fn requests() -> (Requests, Heard) {
+    let (sender, requests) = mpsc::unbounded_channel();
+    let sessions = Arc::new(Mutex::new(Sessions::new(clock::now())));
+    (Requests { sender, sessions: sessions.clone() }, Heard { requests, sessions })
 }
 
 impl Requests {
     fn hand(&self, object: &Arc<Object>) {
         if object.kind.kind == "CertificateSigningRequest" {
             // The signer is gone when the coordinator stops.
-            let _ = self.0.send(object.clone());
+            let _ = self.sender.send(object.clone());
         }
     }
 }
@@ -47,7 +57,12 @@ impl Follower for Requests {
     }
 
     fn follow(&self, changes: &[Change]) {
-        changes.iter().filter_map(|change| change.after.as_ref()).for_each(|object| self.hand(object));
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock::now();
+        for change in changes {
+            sessions.observe(change, now);
+            change.after.iter().for_each(|object| self.hand(object));
+        }
     }
 }
 
@@ -62,26 +77,47 @@ pub(super) struct Signer {
 
 impl Signer {
     /// Signs until the coordinator stops.
-    pub(super) async fn run(self, mut requests: mpsc::UnboundedReceiver<Arc<Object>>) {
-        while let Some(object) = requests.recv().await {
-            while let Err(error) = self.look_at(&object).await {
-                tracing::warn!(
-                    error,
-                    name = &*object.key.name,
-                    "a certificate request could not be answered"
-                );
-                tokio::time::sleep(AGAIN).await;
+    pub(super) async fn run(self, mut heard: Heard) {
+        let mut waiting: Vec<(Instant, Arc<Object>)> = Vec::new();
+        loop {
+            let due = waiting.iter().map(|(until, _)| *until).min();
+            let pause = due.map_or(Duration::MAX, |due| due.saturating_since(clock::now()));
+            let object = tokio::select! {
+                object = heard.requests.recv() => match object {
+                    Some(object) => object,
+                    None => return,
+                },
+                () = tokio::time::sleep(pause) => match waiting.iter().position(|(until, _)| Some(*until) == due) {
+                    Some(place) => waiting.swap_remove(place).1,
+                    None => continue,
+                },
+            };
+            loop {
+                match self.look_at(&object, &heard.sessions).await {
+                    Ok(until) => {
+                        waiting.extend(until.map(|until| (until, object)));
+                        break;
+                    }
+                    Err(error) => {
+                        let name = &*object.key.name;
+                        tracing::warn!(error, name, "a certificate request could not be answered");
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                }
             }
         }
     }
 
-    async fn look_at(&self, object: &Object) -> Result<(), String> {
+    /// Answers a request, or says when to look at it again.
+    async fn look_at(&self, object: &Object, sessions: &Mutex<Sessions>) -> Result<Option<Instant>, String> {
         let request = object.value();
         let pem = pem(&request);
         let subject = self.authority.requested(&pem);
         let now = clock::wall();
-        let (subresource, changed) = match verdict(&request, &subject, &Sessions { view: &self.view, now }) {
-            Verdict::Leave => return Ok(()),
+        let seen = Seen { view: &self.view, sessions };
+        let (subresource, changed) = match verdict(&request, &subject, &seen) {
+            Verdict::Leave => return Ok(None),
+            Verdict::Wait(until) => return Ok(Some(until)),
             Verdict::Approve => {
                 let message = "the requester may have this certificate";
                 (Subresource::Approval, with_condition(&request, "Approved", "AutoApproved", message, now))
@@ -101,7 +137,7 @@ impl Signer {
                 }
             },
         };
-        self.write(object.kind, &object.key.name, subresource, changed).await
+        self.write(object.kind, &object.key.name, subresource, changed).await.map(|()| None)
     }
 
     fn sign(&self, request: &Value, pem: &str, now: WallTime) -> Result<Value, String> {
@@ -143,22 +179,17 @@ fn pem(request: &Value) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The nodes' sessions, as their Leases say. The clock of a node that is ahead makes its session look younger: then a
-/// machine waits longer before it may join under that name.
-struct Sessions<'a> {
+/// The nodes' sessions, as this coordinator has seen them change.
+struct Seen<'a> {
     view: &'a View,
-    now: WallTime,
+    sessions: &'a Mutex<Sessions>,
 }
 
-impl Alive for Sessions<'_> {
-    fn session(&self, node: &str) -> Option<String> {
-        let kind = kinds::by_kind("coordination.k8s.io", "v1", "Lease")?;
-        let lease = self.view.get(kind, crate::lease::wire::NAMESPACE, node)?.value();
-        let spec = &lease["spec"];
-        spec["holderIdentity"].as_str().filter(|holder| !holder.is_empty())?;
-        let renewed = spec["renewTime"].as_str()?;
-        let duration = Duration::from_secs(spec["leaseDurationSeconds"].as_u64().unwrap_or(0)) + MARGIN;
-        let end = WallTime::parse(renewed)?.0.checked_add(duration).ok()?;
-        (end > self.now.0).then(|| renewed.to_owned())
+impl Alive for Seen<'_> {
+    fn session(&self, node: &str) -> Life {
+        let kind = kinds::by_kind("coordination.k8s.io", "v1", "Lease");
+        let lease = kind.and_then(|kind| self.view.get(kind, crate::lease::wire::NAMESPACE, node));
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.life(node, lease.map(|lease| lease.value()).as_ref(), clock::now())
     }
 }

@@ -19,7 +19,7 @@ use crate::time::Instant;
 /// Most commands that share one transaction.
 pub(super) const BATCH_MAX: usize = 512;
 
-/// When Events could not be removed, it is tried again after this.
+/// When what has lived long enough could not be removed, it is tried again after this.
 const EXPIRE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// The writer's belongings.
@@ -28,7 +28,7 @@ pub(super) struct Writer {
     pub(super) store: Box<dyn Store>,
     pub(super) queue: Receiver<Message>,
     pub(super) expiry: Expiry,
-    /// After a failure, when Events are removed again.
+    /// After a failure, when what has lived long enough is removed again.
     pub(super) expire_from: Instant,
     /// Whether the last batch could be kept.
     pub(super) store_works: Arc<AtomicBool>,
