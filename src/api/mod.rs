@@ -2,7 +2,7 @@
 //! quantities, Tables, OpenAPI. PURE.
 
 pub mod absent;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub mod arbitrary;
 pub mod cron;
 pub mod defaults;

@@ -138,14 +138,6 @@ async fn discovery_names_the_parts_with_what_goes_over_the_wire() {
     server.running.stop().await;
 }
 
-/// `kubectl create KIND`, whose objects are applied as it shows them: what it sends itself is protobuf.
-async fn create(server: &Server, arguments: &[&str]) -> String {
-    let at = arguments.iter().position(|it| *it == "--").unwrap_or(arguments.len());
-    let shown =
-        [&["create"], &arguments[..at], &["--dry-run=client", "-o", "yaml"], &arguments[at..]].concat();
-    server.kubectl_ok(&shown).await
-}
-
 async fn json_path(server: &Server, what: &str, path: &str) -> String {
     server.kubectl_ok(&["get", what, "-o", &format!("jsonpath={path}")]).await
 }
@@ -153,8 +145,8 @@ async fn json_path(server: &Server, what: &str, path: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_is_made_scaled_and_changed_with_kubectl() {
     let server = Server::start().await;
-    let made = create(&server, &["deployment", "web", "--image=example.org/web:1", "--replicas=2"]).await;
-    assert_eq!(server.apply(&made).await, "deployment.apps/web created\n");
+    let made = ["create", "deployment", "web", "--image=example.org/web:1", "--replicas=2"];
+    assert_eq!(server.kubectl_ok(&made).await, "deployment.apps/web created\n");
     assert_eq!(
         server.kubectl_ok(&["scale", "deployment/web", "--replicas=3"]).await,
         "deployment.apps/web scaled\n"
@@ -200,24 +192,22 @@ async fn a_deployment_is_made_scaled_and_changed_with_kubectl() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_and_cron_jobs_are_made_with_kubectl() {
     let server = Server::start().await;
-    let once = create(&server, &["job", "once", "--image=example.org/a:1", "--", "true"]).await;
-    assert_eq!(server.apply(&once).await, "job.batch/once created\n");
+    let image = "--image=example.org/a:1";
+    assert_eq!(
+        server.kubectl_ok(&["create", "job", "once", image, "--", "true"]).await,
+        "job.batch/once created\n"
+    );
     let label = r"{.spec.template.metadata.labels.batch\.kubernetes\.io/job-name} {.spec.completions}";
     assert_eq!(json_path(&server, "job/once", label).await, "once 1");
-    let image = "--image=example.org/a:1";
-    let nightly = create(&server, &["cronjob", "nightly", image, "--schedule=0 3 * * *", "--", "true"]).await;
-    assert_eq!(server.apply(&nightly).await, "cronjob.batch/nightly created\n");
-    let never = create(&server, &["cronjob", "never", image, "--schedule=61 * * * *"]).await;
-    let file = server.directory.path().join("never.yaml");
-    std::fs::write(&file, never).unwrap();
-    let refused = server.kubectl(&["create", "-f", file.to_str().unwrap()]).await;
+    let nightly = ["create", "cronjob", "nightly", image, "--schedule=0 3 * * *", "--", "true"];
+    assert_eq!(server.kubectl_ok(&nightly).await, "cronjob.batch/nightly created\n");
+    let refused = server.kubectl(&["create", "cronjob", "never", image, "--schedule=61 * * * *"]).await;
     assert_eq!(
         String::from_utf8_lossy(&refused.stderr),
-        "The CronJob \"never\" is invalid: spec.schedule: Invalid value: \"61 * * * *\": end of range (61) above maximum \
+        "error: failed to create cronjob: CronJob.batch \"never\" is invalid: spec.schedule: Invalid value: \"61 * * * *\": end of range (61) above maximum \
          (59): 61\n"
     );
-    let now = create(&server, &["job", "now", "--from=cronjob/nightly"]).await;
-    server.apply(&now).await;
+    server.kubectl_ok(&["create", "job", "now", "--from=cronjob/nightly"]).await;
     assert_eq!(json_path(&server, "job/now", "{.metadata.ownerReferences[0].kind}").await, "CronJob");
     server.running.stop().await;
 }
