@@ -18,6 +18,9 @@ mod http;
 #[path = "../tests/support/image.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use the rest")]
 mod image;
+#[path = "../tests/support/leaks.rs"]
+#[allow(unreachable_pub, reason = "shared with the tests")]
+mod leaks;
 mod lists;
 mod node;
 mod processes;
@@ -38,6 +41,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use leaks::Traces;
 use report::{Format, Report};
 
 /// A section that takes longer than this has failed.

@@ -35,7 +35,7 @@ impl Drop for Process {
 /// A coordinator, and a machine beside it.
 struct Bed {
     dir: PathBuf,
-    _coordinator: Process,
+    coordinator: Process,
     containerd: Containerd,
 }
 
@@ -69,7 +69,7 @@ impl Bed {
         let args = ["coordinator", "--data-dir", &data, "--listen", &listen, "--certificate-duration", &life];
         let coordinator =
             ready(leasehold(&args), &dir.join("coordinator.log")).expect("the coordinator starts");
-        let bed = Self { dir, _coordinator: coordinator, containerd };
+        let bed = Self { dir, coordinator, containerd };
         let archive = bed.dir.join("busybox.tar");
         TestImage::busybox(BUSYBOX).write_oci_archive(&archive);
         let imported = leasehold(&["image", "import", &archive.to_string_lossy()])
@@ -149,6 +149,9 @@ impl Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
+        let _ = self.coordinator.0.kill();
+        let _ = self.coordinator.0.wait();
+        let mut traces = self.containerd.traces();
         for name in ["first", "second"] {
             let data = self.dir.join(name).to_string_lossy().into_owned();
             let run = self.dir.join(format!("{name}-run")).to_string_lossy().into_owned();
@@ -156,6 +159,7 @@ impl Drop for Bed {
             let args = ["reset", "--yes", "--data-dir", &data, "--runtime-dir", &run, "--log-dir", &log];
             let _ = leasehold(&args).args(self.containerd_flags()).output();
         }
+        traces.assert_none();
     }
 }
 

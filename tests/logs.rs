@@ -221,6 +221,22 @@ fn assert_counts_without_gap(output: &[u8], lines: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_process_is_seen_dead_at_the_end_whether_it_listens_or_hangs() {
+    let node = Node::new();
+    leasehold::logs::end(&node.runtime()).await.expect("there is none");
+    for hangs in [false, true] {
+        let client = node.client().await;
+        let pid = node.pid().expect("it runs");
+        drop(client);
+        if hangs {
+            kill(pid, Signal::SIGSTOP).expect("it runs");
+        }
+        leasehold::logs::end(&node.runtime()).await.expect("it dies");
+        assert_eq!(node.processes().next(), None, "hangs: {hangs}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_kills_of_the_log_process_lose_and_repeat_nothing() {
     let node = Node::new();
     let client = node.client().await;

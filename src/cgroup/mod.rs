@@ -72,9 +72,10 @@ pub struct PodCgroup {
 impl PodCgroup {
     /// The cgroup of the Pod with this UID.
     pub fn new(driver: Driver, uid: &str) -> Self {
+        let root = root_path(driver);
         let path = match driver {
-            Driver::Cgroupfs => format!("/leasehold/pod{uid}"),
-            Driver::Systemd => format!("/leasehold.slice/{}", slice_name(uid)),
+            Driver::Cgroupfs => format!("{root}/pod{uid}"),
+            Driver::Systemd => format!("{root}/{}", slice_name(uid)),
         };
         Self { path, driver }
     }
@@ -97,6 +98,14 @@ impl PodCgroup {
 
     fn slice(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// What all Pods' cgroups are in.
+fn root_path(driver: Driver) -> &'static str {
+    match driver {
+        Driver::Cgroupfs => "/leasehold",
+        Driver::Systemd => "/leasehold.slice",
     }
 }
 
@@ -161,6 +170,15 @@ impl Cgroups {
             systemd::stop_slice(pod.slice())?;
         }
         self.trees.remove(&pod.path)
+    }
+
+    /// Removes what all Pods' cgroups are in, unless a Pod of anybody's is there. Idempotent.
+    pub fn remove_root(&self) -> Result<(), CgroupError> {
+        let root = root_path(self.driver);
+        if self.driver == Driver::Systemd && !self.trees.has_children(root) {
+            systemd::stop_empty_slice(root.trim_start_matches('/'))?;
+        }
+        self.trees.remove_empty(root)
     }
 
     /// Kills all that runs in a Pod's cgroup, also what is frozen, and returns when it is seen empty.

@@ -45,6 +45,11 @@ pub(super) fn stop_slice(slice: &str) -> Result<(), CgroupError> {
     }
 }
 
+/// Ends a slice that systemd made by itself, as the parent of others that are gone.
+pub(super) fn stop_empty_slice(slice: &str) -> Result<(), CgroupError> {
+    systemctl(&["stop", slice])
+}
+
 fn unit_path(slice: &str) -> PathBuf {
     Path::new(RUNTIME_UNITS).join(slice)
 }

@@ -148,17 +148,33 @@ impl Trees {
         Ok(pids)
     }
 
-    /// Removes `path` with all below it, and the directory above it once it is empty.
+    /// Removes `path` with all below it, and the directory above it once it is empty. One tree's refusal keeps nothing
+    /// in the others.
     pub(super) fn remove(&self, path: &str) -> Result<(), CgroupError> {
+        let mut outcome = Ok(());
         for dir in self.dirs(path) {
             // Children come after their parents in the list.
             for dir in with_children(&dir).iter().rev() {
-                Self::remove_dir(dir)?;
+                outcome = outcome.and(Self::remove_dir(dir));
             }
             // Refused while another Pod has its cgroup there. A slice above is systemd's to remove.
             let _ = dir.parent().filter(|above| above.ends_with("leasehold")).map(fs::remove_dir);
         }
-        Ok(())
+        outcome
+    }
+
+    /// Removes `path` in every tree where nothing is below it.
+    pub(super) fn remove_empty(&self, path: &str) -> Result<(), CgroupError> {
+        let removed = self.dirs(path).into_iter().map(|dir| match absent_is_default(fs::remove_dir(&dir)) {
+            Err(_) if with_children(&dir).len() > 1 => Ok(()),
+            removed => removed.map_err(step("remove", &dir)),
+        });
+        removed.fold(Ok(()), Result::and)
+    }
+
+    /// Whether there are cgroups below `path` in any tree.
+    pub(super) fn has_children(&self, path: &str) -> bool {
+        self.dirs(path).iter().any(|dir| with_children(dir).len() > 1)
     }
 
     /// A process that has just ended may hold its cgroup for a moment longer than it is listed.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use crate::cgroup::{Cgroups, Driver};
 use crate::cli::Reset;
@@ -17,12 +17,17 @@ use crate::network::cni::Cni;
 use crate::network::resolver::ClusterDns;
 use crate::sandbox::{self, Ground};
 
+/// Where containerd's shim has runc keep its state, by containerd namespace.
+const RUNC_ROOT: &str = "/run/containerd/runc";
 /// How long what is killed may take to be gone.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Performs it. What cannot be removed is named at the end, and everything else is gone.
 pub(super) async fn run(flags: Reset) -> anyhow::Result<()> {
     let runtime_dir = runtime_dir(flags.runtime_dir.as_deref(), &flags.containerd.containerd_namespace);
+    // As the agent names it to its log process.
+    let runtime_dir = std::path::absolute(&runtime_dir)
+        .with_context(|| format!("--runtime-dir {}", runtime_dir.display()))?;
     if !flags.yes {
         confirm(&flags, &runtime_dir)?;
     }
@@ -33,7 +38,9 @@ pub(super) async fn run(flags: Reset) -> anyhow::Result<()> {
     let mut uids = BTreeSet::new();
     remove_containers(&flags, &mut uids, &mut failures).await;
     remove_sandboxes(&agent_dir, &runtime_dir, &mut uids, &mut failures).await;
-    stop_log_process(&runtime_dir, &mut failures).await;
+    if let Err(stuck) = logs::end(&runtime_dir).await {
+        failures.push(stuck.to_string());
+    }
     remove_logs(&flags.log_dir, &uids, &mut failures);
     remove(&runtime_dir, &mut failures);
     if !flags.keep_data {
@@ -100,6 +107,8 @@ async fn remove_containers(flags: &Reset, uids: &mut BTreeSet<String>, failures:
     if let Err(error) = runtime.remove_leftovers().await {
         failures.push(format!("leftovers in containerd: {error}"));
     }
+    // runc's directory for this namespace, which its shim leaves. Refused while something of others is in it.
+    let _ = std::fs::remove_dir(Path::new(RUNC_ROOT).join(&containerd.containerd_namespace));
 }
 
 async fn remove_sandboxes(
@@ -135,18 +144,8 @@ async fn remove_sandboxes(
             failures.push(format!("Pod {uid}: {error}"));
         }
     }
-}
-
-async fn stop_log_process(runtime_dir: &Path, failures: &mut Vec<String>) {
-    if !logs::writer::socket(runtime_dir).exists() {
-        return;
-    }
-    let stopped = match logs::Client::ensure(runtime_dir, logs::Launch::External).await {
-        Ok(client) => client.stop().await,
-        // Its socket is there and nobody answers: it is gone already.
-        Err(_) => Ok(()),
-    };
-    if let Err(error) = stopped {
+    let emptied = tokio::task::spawn_blocking(move || cgroups.remove_root()).await;
+    if let Ok(Err(error)) = emptied {
         failures.push(error.to_string());
     }
 }

@@ -241,7 +241,7 @@ impl Client {
         }
     }
 
-    /// Ends the log process (on `leasehold reset`); it is not started again until something else is asked of it.
+    /// Ends the log process; it is not started again until something else is asked of it.
     pub async fn stop(&self) -> Result<(), Error> {
         self.call(Request::Stop).await.map(drop)
     }
@@ -424,7 +424,7 @@ async fn gone(stream: Option<&mut BufReader<UnixStream>>) {
     }
 }
 
-async fn exchange(stream: &mut BufReader<UnixStream>, request: &Request) -> io::Result<Reply> {
+pub(super) async fn exchange(stream: &mut BufReader<UnixStream>, request: &Request) -> io::Result<Reply> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line).await?;

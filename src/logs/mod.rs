@@ -27,6 +27,7 @@ use crate::time::WallTime;
 pub mod client;
 mod compress;
 pub mod control;
+mod end;
 pub mod files;
 pub mod format;
 mod journal;
@@ -37,6 +38,7 @@ pub mod tap;
 pub mod writer;
 
 pub use client::{Client, Launch};
+pub use end::{Stuck, end};
 
 /// Reads the wall clock, which stamps the lines.
 pub type Clock = fn() -> WallTime;

@@ -231,11 +231,12 @@ impl Ground {
     fn prepare(&self, pod: &Pod) -> Result<Prepared, SandboxError> {
         let uid = uid(pod);
         let name = host_name(pod, &self.dns.domain)?;
-        let cgroup = self.cgroups.create(uid, &limits::of_pod(pod, self.pids_per_pod))?;
         let (data, runtime) = (self.data_of(uid), self.runtime_of(uid));
+        // First: by these the UID is found again after a crash.
         for (dir, mode) in [(&data, 0o750), (&runtime, 0o700)] {
             DirBuilder::new().recursive(true).mode(mode).create(dir).map_err(step("make", dir))?;
         }
+        let cgroup = self.cgroups.create(uid, &limits::of_pod(pod, self.pids_per_pod))?;
         let own = own_namespaces(pod);
         let wanted = Wanted {
             kinds: own.clone(),

@@ -1,5 +1,6 @@
 //! A containerd of the test's own: root, state and socket in a temporary directory.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -8,6 +9,8 @@ use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
+
+use super::Traces;
 
 /// How long containerd may take to boot, on a machine that does other work too.
 const BOOT_TIMEOUT: Duration = Duration::from_mins(1);
@@ -44,9 +47,9 @@ impl Containerd {
         }
         let dir = tempfile::Builder::new().prefix("lh-").tempdir().expect("a temporary directory").keep();
         fs::write(dir.join("config.toml"), config(&dir)).expect("writable");
-        let (reaper, reaper_input) = reaper(&dir);
-        let mut started =
-            Self { dir, namespace: unique("t"), server: None, reaper, reaper_input: Some(reaper_input) };
+        let namespace = unique("t");
+        let (reaper, reaper_input) = reaper(&dir, &namespace);
+        let mut started = Self { dir, namespace, server: None, reaper, reaper_input: Some(reaper_input) };
         started.boot();
         Some(started)
     }
@@ -78,6 +81,23 @@ impl Containerd {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
+    /// By what the bed's own can be told from others': containerd itself may be there.
+    pub fn traces(&self) -> Traces {
+        let mut traces = Traces {
+            dir: self.dir.clone(),
+            namespace: self.namespace.clone(),
+            uids: BTreeSet::new(),
+            except: self.server.iter().chain([&self.reaper]).map(Child::id).collect(),
+        };
+        traces.note_pods();
+        traces
+    }
+
+    /// Whether it has not been killed.
+    pub fn is_up(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// `kill -9`; shims and containers run on.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
@@ -107,11 +127,13 @@ impl Containerd {
 
 impl Drop for Containerd {
     fn drop(&mut self) {
+        let mut traces = self.traces();
         drop(self.reaper_input.take());
         let _ = self.reaper.wait();
         if let Some(mut server) = self.server.take() {
             let _ = server.wait();
         }
+        traces.assert_none();
     }
 }
 
@@ -121,12 +143,13 @@ pub fn on_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
-fn reaper(dir: &Path) -> (Child, ChildStdin) {
+fn reaper(dir: &Path, namespace: &str) -> (Child, ChildStdin) {
     let mut child = Command::new("sh")
         .arg("-c")
         .arg(include_str!("reaper.sh"))
         .arg("reaper")
         .arg(dir)
+        .arg(namespace)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -4,6 +4,8 @@
 
 mod containerd;
 mod image;
+#[allow(clippy::disallowed_methods, reason = "the tests have no driver: they wait for real programs")]
+mod leaks;
 mod registry;
 mod slow_registry;
 #[allow(clippy::disallowed_methods, reason = "the tests have no driver: they wait for real programs")]
@@ -11,6 +13,7 @@ mod up;
 
 pub use containerd::{Containerd, on_path, unique};
 pub use image::{Blobs, TestImage, digest_of};
+pub use leaks::Traces;
 pub use registry::Registry;
 pub use slow_registry::SlowRegistry;
 pub use up::{BUSYBOX, PATIENCE, Up, feed, pod_manifest};

@@ -295,12 +295,21 @@ impl Drop for Up {
             let _ = process.kill();
             let _ = process.wait();
         }
-        let _ = Self::leasehold(&["reset", "--yes"])
+        if !self.containerd.is_up() {
+            self.containerd.boot();
+        }
+        let mut traces = self.containerd.traces();
+        let reset = Self::leasehold(&["reset", "--yes"])
             .args(["--data-dir", &self.dir.join("state").to_string_lossy()])
             .args(["--runtime-dir", &self.dir.join("run").to_string_lossy()])
             .args(["--log-dir", &self.dir.join("log").to_string_lossy()])
             .args(self.containerd_flags())
-            .output();
+            .output()
+            .expect("runs");
+        if !reset.status.success() {
+            eprintln!("{}", text(&reset.stderr));
+        }
+        traces.assert_none();
     }
 }
 
