@@ -1,28 +1,26 @@
-//! The steward's loop: what must be done once per cluster. Watches, has the pure rooms decide, and writes. Every write
-//! carries a uid or resourceVersion, so that a late or doubled one is refused and does no harm.
+//! The steward's loop: what must be done once per cluster. Watches, has [`crate::steward`] decide, and performs what it
+//! says. Every write carries a UID or a version, so that a late or doubled one is refused and does no harm.
 
 mod belongings;
 pub mod duty;
+mod feeds;
 mod namespaces;
-mod view;
-mod writes;
+mod perform;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use kube::runtime::watcher::Config as WatchConfig;
-use kube::{Api, Client};
 use tokio::sync::mpsc;
 
-use crate::api::hash::Stored;
 use crate::client::Connection;
 use crate::driver::clock;
 use crate::driver::recorder::Recorder;
-use crate::driver::watches::{Seen, watch};
+use crate::steward::object::KindId;
+use crate::steward::queue::Key;
+use crate::steward::view::Heard;
+use crate::steward::{Done, Steward};
 use crate::time::Instant;
-use view::View;
+use duty::Duty;
+use perform::Hands;
 
 /// Most inputs that wait.
 const INPUTS_MAX: usize = 1024;
@@ -32,12 +30,11 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// What the steward hears.
 #[derive(Debug)]
-pub(super) enum Input {
-    DaemonSets(Seen<Stored<DaemonSet>>),
-    Pods(Seen<Pod>),
-    Nodes(Seen<Node>),
-    Revisions(Seen<ControllerRevision>),
-    Namespaces(Seen<Namespace>),
+enum Input {
+    /// From the watch of a kind.
+    Heard(KindId, Heard),
+    /// A case's work is done, or not.
+    Done(Key, Done),
 }
 
 /// Starts stewarding with the rights of `connection`, on behalf of node `node_name`.
@@ -46,64 +43,43 @@ pub fn start(connection: &Connection, node_name: &str) -> anyhow::Result<()> {
     let authority = String::from_utf8_lossy(connection.authority_pem()).into_owned();
     belongings::start(client.clone(), authority);
     let (inputs, heard) = mpsc::channel(INPUTS_MAX);
-    let all = WatchConfig::default;
-    tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::DaemonSets));
-    tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::Pods));
-    tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::Nodes));
-    tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::Revisions));
-    tokio::spawn(watch(Api::all(client.clone()), all(), inputs, Input::Namespaces));
+    feeds::start(&client, &inputs);
     let recorder = Recorder::start(client.clone(), "leasehold-steward", node_name.to_owned());
-    tokio::spawn(Steward { client, recorder, view: View::default(), again: BTreeSet::new() }.run(heard));
+    let hands = Hands::new(client, recorder, Duty::of_the_only_steward());
+    tokio::spawn(run(hands, inputs, heard));
     Ok(())
 }
 
-struct Steward {
-    client: Client,
-    recorder: Recorder,
-    view: View,
-    /// DaemonSets to be thought over again, by UID.
-    again: BTreeSet<(Instant, String)>,
+async fn run(hands: Hands, inputs: mpsc::Sender<Input>, mut heard: mpsc::Receiver<Input>) {
+    let mut steward = Steward::default();
+    loop {
+        let wake = steward.next_deadline();
+        tokio::select! {
+            input = heard.recv() => match input {
+                Some(input) => take(&mut steward, input),
+                None => return,
+            },
+            () = sleep_until(wake) => {}
+        }
+        while let Ok(input) = heard.try_recv() {
+            take(&mut steward, input);
+        }
+        for work in steward.turn(clock::now(), clock::wall()) {
+            let (hands, inputs) = (hands.clone(), inputs.clone());
+            tokio::spawn(async move {
+                let key = work.key.clone();
+                let done = hands.perform(work).await;
+                // The loop ends with the process only.
+                let _ = inputs.send(Input::Done(key, done)).await;
+            });
+        }
+    }
 }
 
-impl Steward {
-    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
-        loop {
-            let wake = self.wake();
-            tokio::select! {
-                input = inputs.recv() => match input {
-                    Some(input) => self.view.hear(input),
-                    None => return,
-                },
-                () = sleep_until(wake) => {}
-            }
-            while let Ok(input) = inputs.try_recv() {
-                self.view.hear(input);
-            }
-            if self.view.is_whole() {
-                self.turn().await;
-            }
-        }
-    }
-
-    fn wake(&self) -> Option<Instant> {
-        let emptying = self.view.has_terminating_namespaces().then(|| clock::now() + AGAIN);
-        self.again.first().map(|(at, _)| *at).into_iter().chain(emptying).min()
-    }
-
-    async fn turn(&mut self) {
-        let now = clock::now();
-        while let Some((at, uid)) = self.again.first().cloned().filter(|(at, _)| *at <= now) {
-            self.again.remove(&(at, uid.clone()));
-            self.view.mark(&uid);
-        }
-        for uid in self.view.take_marked() {
-            if let Some(at) = self.care_for_daemon_set(&uid).await {
-                self.again.insert((at, uid));
-            }
-        }
-        for name in self.view.terminating_namespaces() {
-            namespaces::empty(&self.client, &name).await;
-        }
+fn take(steward: &mut Steward, input: Input) {
+    match input {
+        Input::Heard(kind, heard) => steward.hear(kind, heard),
+        Input::Done(key, done) => steward.done(&key, done, clock::now()),
     }
 }
 

@@ -8,6 +8,7 @@ mod apply;
 mod belongings;
 mod certificates;
 mod forms;
+mod garbage;
 mod kinds;
 mod kubectl;
 mod lists;

@@ -1,9 +1,10 @@
 //! Emptying namespaces that are being deleted.
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::{Api, Client};
 
+use super::feeds::resource;
 use crate::api::kinds::{KINDS, Kind};
 
 /// What makes others, in the order in which it is to go; the rest follows in the order of the table.
@@ -52,13 +53,7 @@ fn kinds() -> Vec<&'static Kind> {
 
 /// Deletes all objects of one kind; how many there were. A coordinator that does not serve the kind has none.
 async fn delete_all(client: &Client, kind: &Kind, namespace: &str) -> kube::Result<usize> {
-    let resource = ApiResource {
-        group: kind.group.into(),
-        version: kind.version.into(),
-        api_version: kind.api_version(),
-        kind: kind.kind.into(),
-        plural: kind.plural.into(),
-    };
+    let resource = resource(kind);
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let found = match api.list_metadata(&ListParams::default()).await {
         Err(kube::Error::Api(refused)) if refused.code == 404 => return Ok(0),

@@ -1,0 +1,206 @@
+//! The table of controllers. A controller is a row: whose objects it cares for, which events concern these, and a pure
+//! function from what is seen to what is to be done.
+
+use std::sync::LazyLock;
+
+use super::action::{Action, Plan};
+use super::object::{KindId, id, of_reference};
+use super::queue::Failure;
+use super::view::{View, selector_of};
+use super::{daemon_set, garbage};
+use crate::api::kinds::KINDS;
+use crate::time::WallTime;
+
+/// When a plan is made, and what became of the last one.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// Now, for what people read and write.
+    pub wall: WallTime,
+    /// Why the last plan was not carried out. While that is so, only the status may be written.
+    pub failure: Option<&'a Failure>,
+}
+
+/// One row.
+#[derive(Debug)]
+pub struct Controller {
+    /// For people.
+    pub name: &'static str,
+    /// Group and kind of the objects it cares for; none: any.
+    owner: Option<(&'static str, &'static str)>,
+    /// Kinds that such an object controls, whose events concern it.
+    children: &'static [(&'static str, &'static str)],
+    /// Of these, those that it adopts and lets go by their labels.
+    claims: &'static [(&'static str, &'static str)],
+    /// Whether it writes of failures into the status.
+    pub tells_failures: bool,
+    /// What is to be done for the object with this UID; none when there is nothing more to know of it.
+    pub plan: fn(&mut View, &str, &Moment<'_>) -> Option<Plan>,
+}
+
+/// Row of the garbage collector.
+pub const GARBAGE: usize = 0;
+/// Row of who empties namespaces.
+pub const NAMESPACES: usize = 1;
+
+const POD: (&str, &str) = ("", "Pod");
+const REVISION: (&str, &str) = ("apps", "ControllerRevision");
+
+/// See the module.
+pub static CONTROLLERS: &[Controller] = &[
+    Controller {
+        name: "garbage",
+        owner: None,
+        children: &[],
+        claims: &[],
+        tells_failures: false,
+        plan: collect_garbage,
+    },
+    Controller {
+        name: "namespace",
+        owner: Some(("", "Namespace")),
+        children: &[],
+        claims: &[],
+        tells_failures: false,
+        plan: empty_namespace,
+    },
+    Controller {
+        name: "daemonset",
+        owner: Some(("apps", "DaemonSet")),
+        children: &[POD, REVISION],
+        claims: &[POD, REVISION],
+        tells_failures: false,
+        plan: care_for_daemon_set,
+    },
+];
+
+/// Kinds of which whole objects are watched besides those of the table; of all others, the metadata.
+const WHOLE: [(&str, &str); 3] = [("", "Node"), ("", "PersistentVolumeClaim"), POD];
+
+struct Row {
+    owner: Option<KindId>,
+    children: Vec<KindId>,
+    claims: Vec<KindId>,
+}
+
+static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    let ids = |kinds: &[(&str, &str)]| kinds.iter().map(|(group, kind)| id(group, kind)).collect();
+    let row = |row: &Controller| Row {
+        owner: row.owner.map(|(group, kind)| id(group, kind)),
+        children: ids(row.children),
+        claims: ids(row.claims),
+    };
+    CONTROLLERS.iter().map(row).collect()
+});
+
+static ROW_OF: LazyLock<Vec<Option<usize>>> = LazyLock::new(|| {
+    let of = |kind| ROWS.iter().position(|row| row.owner == Some(kind));
+    (0..KINDS.len()).map(of).collect()
+});
+
+/// The controller of objects of this kind.
+pub fn row_of(kind: KindId) -> Option<usize> {
+    ROW_OF[kind]
+}
+
+/// Whether an event about an object of `kind` concerns the object that controls it.
+pub fn watches(row: usize, kind: KindId) -> bool {
+    ROWS[row].children.contains(&kind)
+}
+
+/// Kinds that a controller's objects claim by their labels.
+pub fn claims(row: usize) -> &'static [KindId] {
+    &ROWS[row].claims
+}
+
+/// Whether objects of this kind are claimed by anybody.
+pub fn is_claimed(kind: KindId) -> bool {
+    ROWS.iter().any(|row| row.claims.contains(&kind))
+}
+
+/// Kinds of which whole objects are watched.
+pub fn whole_kinds() -> &'static [KindId] {
+    static WHOLE_IDS: LazyLock<Vec<KindId>> = LazyLock::new(|| {
+        let of_rows = ROWS.iter().flat_map(|row| row.owner.iter().chain(&row.children)).copied();
+        let mut all: Vec<KindId> = of_rows.chain(WHOLE.iter().map(|(group, kind)| id(group, kind))).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    });
+    &WHOLE_IDS
+}
+
+/// Kinds of which anything is watched: all but Events, which have no owners that matter, and second forms.
+pub fn watched_kinds() -> impl Iterator<Item = KindId> {
+    let is_event = |kind: KindId| KINDS[kind].kind == "Event";
+    (0..KINDS.len()).filter(move |kind| KINDS[*kind].form.is_none() && !is_event(*kind))
+}
+
+fn collect_garbage(view: &mut View, uid: &str, _moment: &Moment<'_>) -> Option<Plan> {
+    let object = view.anywhere(uid)?;
+    let standing = |owner: &_| {
+        let standing = standing(view, &object, owner);
+        (Clone::clone(owner), standing)
+    };
+    let owners = object.owners().iter().map(standing).collect();
+    let dependants = view.dependants_of(uid);
+    Some(garbage::plan(&garbage::Case { object: &object, owners, dependants }))
+}
+
+fn standing(
+    view: &View,
+    object: &super::object::Object,
+    owner: &k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference,
+) -> garbage::Standing {
+    use garbage::Standing;
+    let Some(kind) = of_reference(owner) else { return Standing::Unresolvable };
+    if KINDS[kind].namespaced && object.namespace().is_empty() {
+        return Standing::Unresolvable;
+    }
+    let found = view.get(kind, &owner.uid);
+    let is_here = |found: &super::object::Object| {
+        found.name() == owner.name && (!KINDS[kind].namespaced || found.namespace() == object.namespace())
+    };
+    match &found {
+        Some(found) if is_here(found) => {
+            let waits = found.is_ending() && found.has_finalizer("foregroundDeletion");
+            if waits { Standing::Waiting } else { Standing::Solid }
+        }
+        _ if !view.is_absent(object.namespace(), &owner.uid) => Standing::Unknown,
+        Some(_) => Standing::Elsewhere,
+        None => Standing::Absent,
+    }
+}
+
+fn empty_namespace(view: &mut View, uid: &str, _moment: &Moment<'_>) -> Option<Plan> {
+    let namespace = view.get(id("", "Namespace"), uid)?;
+    let mut plan = Plan::default();
+    let finalizers = namespace["spec"]["finalizers"].as_array();
+    let is_held = finalizers.is_some_and(|all| all.iter().any(|one| one == "kubernetes"));
+    if namespace.is_ending() && is_held {
+        plan.then(vec![Action::EmptyNamespace(namespace.target())]);
+        plan.wake_after(std::time::Duration::from_secs(1));
+    }
+    Some(plan)
+}
+
+fn care_for_daemon_set(view: &mut View, uid: &str, moment: &Moment<'_>) -> Option<Plan> {
+    let set = view.get(id("apps", "DaemonSet"), uid)?;
+    let (pod, revision) = (id("", "Pod"), id("apps", "ControllerRevision"));
+    let selector = selector_of(&set);
+    let strays = view.tally_of(uid).strays();
+    let strays = strays.iter().filter_map(|uid| view.get(pod, uid)).collect();
+    let orphans = view.orphans(pod, &set, &selector);
+    let revisions = view.children(revision, uid);
+    let orphan_revisions = view.orphans(revision, &set, &selector);
+    let case = daemon_set::Case {
+        set: &set,
+        selector: &selector,
+        tally: view.tally_of(uid),
+        strays,
+        orphans,
+        revisions,
+        orphan_revisions,
+        wall: moment.wall,
+    };
+    Some(daemon_set::plan(case))
+}
