@@ -3,8 +3,9 @@
 //! Layout, fixed for good: with plain files `/leasehold/pod<uid>/<container id>` in every tree; under systemd the slice
 //! `leasehold-pod<uid, _ for ->.slice` with one scope per container. A Pod's cgroup exists, with its limits, before any
 //! container of it starts; runc makes the containers' own below it. It is removed only when it is empty: to end what
-//! runs in it takes [`Cgroups::kill_all`].
+//! runs in it takes [`Cgroups::kill_all`], or, for good, [`Cgroups::fence`].
 
+mod fence;
 pub mod limits;
 mod systemd;
 mod trees;
@@ -14,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use fence::Fenced;
 use limits::Limits;
 use trees::Trees;
 pub use trees::Version;

@@ -9,8 +9,6 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use super::CgroupError;
 use super::limits::{CPU_PERIOD_US, Limits, page_name, weight};
@@ -36,11 +34,11 @@ pub enum Version {
 #[derive(Clone, Debug)]
 pub(super) struct Trees {
     /// v1 trees by controller, each once, whatever links name it.
-    v1: BTreeMap<String, PathBuf>,
-    v2: Option<PathBuf>,
+    pub(super) v1: BTreeMap<String, PathBuf>,
+    pub(super) v2: Option<PathBuf>,
 }
 
-fn step(what: &str, path: &Path) -> impl FnOnce(io::Error) -> CgroupError {
+pub(super) fn step(what: &str, path: &Path) -> impl FnOnce(io::Error) -> CgroupError {
     let step = format!("{what} {}", path.display());
     move |source| CgroupError::Io { step, source }
 }
@@ -76,7 +74,7 @@ impl Trees {
     }
 
     /// The directories of `path` in every tree, each once.
-    fn dirs(&self, path: &str) -> BTreeSet<PathBuf> {
+    pub(super) fn dirs(&self, path: &str) -> BTreeSet<PathBuf> {
         self.v1.values().chain(&self.v2).map(|tree| tree.join(path.trim_start_matches('/'))).collect()
     }
 
@@ -190,50 +188,32 @@ impl Trees {
 
     /// Kills until nothing is left or patience ends, and returns what is left.
     pub(super) fn kill_all(&self, path: &str, patience: Duration) -> Result<BTreeSet<i32>, CgroupError> {
-        let rounds = (patience.as_millis() / ROUND.as_millis()).max(1);
-        for _ in 0..rounds {
+        for _ in 0..rounds(patience) {
             self.kill_once(path)?;
-            let left = self.pids(path)?;
+            let left = self.inhabitants(path)?;
             if left.is_empty() {
                 return Ok(left);
             }
             self.wait(path);
         }
-        self.pids(path)
-    }
-
-    fn kill_once(&self, path: &str) -> Result<(), CgroupError> {
-        let relative = path.trim_start_matches('/');
-        if let Some(tree) = &self.v2 {
-            // Also kills what is frozen and what forks meanwhile; absent before kernel 5.14.
-            let file = tree.join(relative).join("cgroup.kill");
-            let _ = fs::OpenOptions::new()
-                .write(true)
-                .open(&file)
-                .and_then(|mut f| io::Write::write_all(&mut f, b"1"));
-        }
-        for pid in self.pids(path)? {
-            // One that has gone meanwhile is what we want.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        if let Some(tree) = self.v1.get("freezer") {
-            // A frozen process dies only when thawed.
-            for dir in with_children(&tree.join(relative)) {
-                absent_is_default(fs::write(dir.join("freezer.state"), "THAWED"))
-                    .map_err(step("thaw", &dir))?;
-            }
-        }
-        Ok(())
+        self.inhabitants(path)
     }
 
     /// Waits one round, or until the v2 tree tells of a change.
-    fn wait(&self, path: &str) {
+    pub(super) fn wait(&self, path: &str) {
         let events =
             self.v2.as_ref().map(|tree| tree.join(path.trim_start_matches('/')).join("cgroup.events"));
         let file = events.and_then(|path| fs::File::open(path).ok());
+        // It tells of what changes after it was read.
+        file.iter().for_each(|mut file| drop(io::Read::read(&mut file, &mut [0; 64])));
         let mut fds: Vec<_> = file.iter().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI)).collect();
         pause(&mut fds);
     }
+}
+
+/// How many rounds a patience is.
+pub(super) fn rounds(patience: Duration) -> u128 {
+    (patience.as_millis() / ROUND.as_millis()).max(1)
 }
 
 /// Waits one round, or until one of `fds` has something to tell.
@@ -325,7 +305,7 @@ fn write_all(dir: &Path, files: Files) -> Result<(), CgroupError> {
 }
 
 /// The directory and all below it, parents first; none when it does not exist.
-fn with_children(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn with_children(dir: &Path) -> Vec<PathBuf> {
     if !dir.is_dir() {
         return Vec::new();
     }
@@ -341,7 +321,7 @@ fn with_children(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// What has gone meanwhile (also `ENODEV`, which a file of a removed cgroup answers) is nothing.
-fn absent_is_default<T: Default>(result: io::Result<T>) -> io::Result<T> {
+pub(super) fn absent_is_default<T: Default>(result: io::Result<T>) -> io::Result<T> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
         Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(T::default()),

@@ -8,15 +8,48 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
+/// File systems whose contents other machines see, or may see: their names in mountinfo. Of FUSE nobody can tell.
+const NETWORK: [&str; 13] =
+    ["9p", "afs", "beegfs", "ceph", "cifs", "fuse", "gfs2", "gpfs", "lustre", "nfs", "nfs4", "ocfs2", "smb3"];
+
 /// The mount points at `dir` and below it in this mount namespace, in the order they were mounted.
 pub fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    mounted(dir, |_| true)
+}
+
+/// The same, of network file systems alone.
+pub fn network_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    mounted(dir, is_network)
+}
+
+fn is_network(kind: &[u8]) -> bool {
+    let plain = kind.split(|byte| *byte == b'.').next().unwrap_or_default();
+    NETWORK.iter().any(|name| name.as_bytes() == plain)
+}
+
+fn mounted(dir: &Path, wanted: impl Fn(&[u8]) -> bool) -> io::Result<Vec<PathBuf>> {
     let Ok(dir) = dir.canonicalize() else { return Ok(Vec::new()) };
     let table = fs::read("/proc/self/mountinfo")?;
     let points = table.split(|byte| *byte == b'\n').filter_map(|line| {
-        let field = line.split(|byte| *byte == b' ').nth(4)?;
-        Some(PathBuf::from(std::ffi::OsString::from_vec(unescape(field))))
+        let mut fields = line.split(|byte| *byte == b' ');
+        let point = fields.nth(4)?;
+        // Behind the optional fields, whose number varies.
+        fields.find(|field| *field == b"-")?;
+        wanted(fields.next()?).then(|| PathBuf::from(std::ffi::OsString::from_vec(unescape(point))))
     });
     Ok(points.filter(|point| point.starts_with(&dir)).collect())
+}
+
+/// Takes away the network mounts at `dir` and below it, with all that they still have to send: nothing that was written
+/// before leaves later. Refuses while one is in use. Blocks where its server does not answer and the kernel cannot help.
+pub fn force_off_network(dir: &Path) -> io::Result<()> {
+    for point in network_below(dir)?.iter().rev() {
+        match umount2(point, MntFlags::MNT_FORCE | MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Whether something is mounted on `dir`: it is on another device than its parent. Does not see a bind mount of the
@@ -103,6 +136,47 @@ mod tests {
         remove_tree(&tree).unwrap();
         remove_tree(&tree).unwrap();
         assert!(host.join("precious").exists() && !tree.exists());
+    }
+
+    #[test]
+    fn a_network_mount_whose_server_is_silent_is_forced_off_and_others_stay() {
+        use std::os::fd::AsRawFd as _;
+        let dir = Unmounted(tempfile::tempdir().unwrap());
+        let (far, near) = (dir.0.path().join("far"), dir.0.path().join("near"));
+        for made in [&far, &near] {
+            fs::create_dir(made).unwrap();
+        }
+        mount(Some("none"), &near, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        // A file system whose server never answers.
+        let Ok(server) = fs::File::options().read(true).write(true).open("/dev/fuse") else {
+            println!("skipped: no /dev/fuse here");
+            return;
+        };
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+        if let Err(error) =
+            mount(Some("far"), &far, Some("fuse.test"), MsFlags::empty(), Some(options.as_str()))
+        {
+            println!("skipped: a FUSE mount is refused here: {error}");
+            return;
+        }
+        assert_eq!(network_below(dir.0.path()).unwrap(), std::slice::from_ref(&far));
+        force_off_network(dir.0.path()).unwrap();
+        assert_eq!(below(dir.0.path()).unwrap(), [near]);
+        assert!(network_below(dir.0.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn network_file_systems_are_told_by_their_names() {
+        for (kind, far) in [
+            ("nfs4", true),
+            ("fuse.sshfs", true),
+            ("cifs", true),
+            ("ext4", false),
+            ("fusectl", false),
+            ("tmpfs", false),
+        ] {
+            assert_eq!(is_network(kind.as_bytes()), far, "{kind}");
+        }
     }
 
     #[test]
