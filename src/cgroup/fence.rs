@@ -13,7 +13,7 @@
 //! | v1 | `freezer.state` | SIGKILL, then out of the frozen cgroup: there it dies before its next instruction |
 //! | both | both | both; the runtime joins the v2 tree last, until then v1 holds what is in flight |
 //!
-//! A SIGKILLed process that v1 has frozen dies only when it is thawed. Thawing the cgroup for that would let others
+//! A process that v1 has frozen dies of SIGKILL only when it is thawed. To thaw the cgroup for that would let others
 //! slip through, so the process is moved to the root of the freezer's tree instead, which thaws it alone.
 //!
 //! Architecture invariant: the only way out of the freeze is [`Cgroups::thaw`], which first sees the cgroup empty.

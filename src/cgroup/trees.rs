@@ -205,7 +205,7 @@ impl Trees {
             self.v2.as_ref().map(|tree| tree.join(path.trim_start_matches('/')).join("cgroup.events"));
         let file = events.and_then(|path| fs::File::open(path).ok());
         // It tells of what changes after it was read.
-        file.iter().for_each(|mut file| drop(io::Read::read(&mut file, &mut [0; 64])));
+        let _ = file.as_ref().map(|mut file| io::Read::read(&mut file, &mut [0; 64]));
         let mut fds: Vec<_> = file.iter().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLPRI)).collect();
         pause(&mut fds);
     }
