@@ -3,6 +3,7 @@
 //! Machines take inputs and the time, and yield effects and the next deadline; the driver performs the effects, and
 //! the answers come back as inputs.
 
+pub mod claims;
 pub mod daemon_set;
 pub mod downward;
 pub mod env_file;

@@ -91,7 +91,10 @@ impl NodeRestriction {
                 self.change_owners(old, new, write.namespace, draft)
             }
             (Written::Part(Subresource::Status), Some(old), Some(new)) => {
-                if !self.is_ours(old) && !self.is_offered(old) {
+                if self.is_offered(old) {
+                    return self.decline(old, new);
+                }
+                if !self.is_ours(old) {
                     return Err(format!(
                         "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
                     ));
@@ -103,6 +106,32 @@ impl NodeRestriction {
             }
             _ => Err(format!("node {node:?} may not do this")),
         }
+    }
+
+    /// Of a Pod that it is offered, a node gives the offer back and says why; nothing else.
+    fn decline(&self, old: &Value, new: &Value) -> Result<(), String> {
+        let rest = |pod: &Value| {
+            let mut pod = pod.clone();
+            for field in ["managedFields", "resourceVersion"] {
+                metadata::clear(&mut pod, field);
+            }
+            if let Some(status) = pod["status"].as_object_mut() {
+                status.remove("nominatedNodeName");
+            }
+            if let Some(conditions) = pod["status"]["conditions"].as_array_mut() {
+                conditions.retain(|condition| condition["type"] != "PodScheduled");
+                if conditions.is_empty() {
+                    pod["status"]["conditions"] = Value::Null;
+                }
+            }
+            pod
+        };
+        let nominated = new["status"]["nominatedNodeName"].as_str().unwrap_or_default();
+        let is_given_back = nominated.is_empty() || nominated == self.node;
+        if is_given_back && same(&rest(old), &rest(new)) {
+            return Ok(());
+        }
+        Err(format!("node {:?} can only decline pods that are nominated to it", self.node))
     }
 
     /// A Pod of a DaemonSet, as the DaemonSet says.

@@ -5,6 +5,7 @@ mod belongings;
 pub mod duty;
 mod feeds;
 mod namespaces;
+mod offers;
 mod perform;
 
 use std::time::Duration;
@@ -45,7 +46,9 @@ pub fn start(connection: &Connection, node_name: &str) -> anyhow::Result<()> {
     let (inputs, heard) = mpsc::channel(INPUTS_MAX);
     feeds::start(&client, &inputs);
     let recorder = Recorder::start(client.clone(), "leasehold-steward", node_name.to_owned());
-    let hands = Hands::new(client, recorder, Duty::of_the_only_steward());
+    let duty = Duty::of_the_only_steward();
+    offers::start(client.clone(), recorder.clone(), duty.clone());
+    let hands = Hands::new(client, recorder, duty);
     tokio::spawn(run(hands, inputs, heard));
     Ok(())
 }

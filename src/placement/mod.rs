@@ -5,23 +5,32 @@
 //! - [`mismatches`]: what the node *is* against what the Pod asks: name, selector, affinity, taints, cordon;
 //! - [`Room::lacks`]: what the node has *left*: resources, Pods, host ports.
 //!
-//! [`eligibility`] is both. [`daemon_set`] is the first half as DaemonSets ask it.
+//! [`eligibility`] is both. [`daemon_set`] is the first half as DaemonSets ask it. [`Question`] asks many nodes of a
+//! [`Cluster`], and [`Summary`] adds up what they answer.
 //!
-//! Architecture invariant: preferences and scores are not here; they never decide whether a Pod may run.
+//! Architecture invariant: preferences and scores are in [`rank`] alone; they never decide whether a Pod may run.
 
 mod affinity;
+mod cluster;
 pub mod daemon_set;
+pub mod decline;
 mod demand;
+mod question;
+pub mod rank;
 mod reason;
 mod room;
+mod summary;
 mod taints;
 
 use k8s_openapi::api::core::v1::{Node, PodSpec};
 
 pub use affinity::matches_selector;
+pub use cluster::{Cluster, Placed, Site};
 pub use demand::{Demand, HostPort};
+pub use question::{Question, is_ready};
 pub use reason::Reason;
-pub use room::Room;
+pub use room::{FREE_ANNOTATION, Room};
+pub use summary::Summary;
 pub use taints::{Effect, tolerates, untolerated};
 
 /// Taint that stands for a cordon (`spec.unschedulable`); who tolerates it may run on a cordoned node.

@@ -9,6 +9,10 @@ use crate::placement::HostPort;
 /// to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
+    /// The node's agent does not live, or cannot start Pods.
+    NotReady,
+    /// The node was offered the Pod and did not answer in time.
+    NoAnswer,
     /// The Pod names another node.
     NodeName {
         /// The node it names.
@@ -53,6 +57,8 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotReady => f.write_str("node(s) were not ready"),
+            Self::NoAnswer => f.write_str("node(s) did not answer in time"),
             Self::NodeName { .. } => f.write_str("node(s) didn't match the requested node name"),
             Self::Unschedulable => f.write_str("node(s) were unschedulable"),
             Self::UntoleratedTaint { key, value, .. } => {
@@ -71,7 +77,9 @@ impl Reason {
     pub fn is_about_room(&self) -> bool {
         match self {
             Self::Insufficient { .. } | Self::TooManyPods { .. } | Self::HostPort(_) => true,
-            Self::NodeName { .. }
+            Self::NotReady
+            | Self::NoAnswer
+            | Self::NodeName { .. }
             | Self::Unschedulable
             | Self::UntoleratedTaint { .. }
             | Self::NodeAffinity { .. } => false,
@@ -81,6 +89,8 @@ impl Reason {
     /// What it is about in this case, for `explain`.
     pub fn detail(&self) -> String {
         match self {
+            Self::NotReady => "the node's condition Ready is not True".to_owned(),
+            Self::NoAnswer => "it was offered the Pod and did not answer in time".to_owned(),
             Self::NodeName { wanted } => format!("spec.nodeName is {wanted:?}"),
             Self::Unschedulable => "the node is cordoned (spec.unschedulable)".to_owned(),
             Self::UntoleratedTaint { key, value, effect } if value.is_empty() => {

@@ -11,6 +11,7 @@ pub mod daemon_set;
 pub mod garbage;
 pub mod history;
 pub mod object;
+pub mod offers;
 pub mod queue;
 pub mod table;
 pub mod view;

@@ -231,6 +231,20 @@ impl DaemonSets {
         self.wakes.insert((again, ownership::controller(pod).unwrap_or_default()));
     }
 
+    /// The node and its room, for whoever else takes some; none before the node has said what it has to give.
+    pub fn ground(&mut self) -> Option<(&Node, &mut Room)> {
+        let node = self.node.as_ref()?;
+        node.status.as_ref()?.allocatable.as_ref().filter(|amounts| !amounts.is_empty())?;
+        Some((node, &mut self.room))
+    }
+
+    /// Room that was reserved for a Pod which does not come is free again.
+    pub fn free(&mut self, uid: &str) {
+        if !self.pods.contains_key(uid) {
+            self.release(uid);
+        }
+    }
+
     /// How a DaemonSet stands here.
     pub fn standing(&self, uid: &str) -> Option<&Standing> {
         self.sets.get(uid).map(|hosting| &hosting.standing)

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Node;
 use kube::Client;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, watch};
 use tokio_util::task::TaskTracker;
 
+use super::claims::Advert;
 use super::cluster::Cluster;
 use super::config::AgentConfig;
 use super::disk::Disk;
@@ -23,6 +24,7 @@ use crate::driver::agent::api_server::ApiServer;
 use crate::driver::recorder::Recorder;
 use crate::logs;
 use crate::sandbox::{Ground, Sandbox};
+use crate::time::Instant;
 
 /// Handles of one agent.
 pub(super) struct Hands {
@@ -52,6 +54,10 @@ pub(super) struct Hands {
     pub(super) rebooted: bool,
     /// Boots since the coordinator was last heard, this one included.
     pub(super) boots_alone: u32,
+    /// Until when the node's session is held, if it is.
+    pub(super) session_deadline: watch::Receiver<Option<Instant>>,
+    /// What room is left, to be told.
+    pub(super) adverts: watch::Sender<Advert>,
     /// The node's object as last known, for allocatable and labels.
     node: Mutex<Option<Arc<Node>>>,
     sandboxes: Mutex<BTreeMap<String, Arc<OnceCell<Sandbox>>>>,
@@ -86,6 +92,8 @@ pub(super) struct Parts {
     pub(super) rebooted: bool,
     /// Boots since the coordinator was last heard, this one included.
     pub(super) boots_alone: u32,
+    pub(super) session_deadline: watch::Receiver<Option<Instant>>,
+    pub(super) adverts: watch::Sender<Advert>,
 }
 
 impl Hands {
@@ -107,11 +115,15 @@ impl Hands {
             boot_id,
             rebooted,
             boots_alone,
+            session_deadline,
+            adverts,
         } = parts;
         Self {
             config,
             runtime,
             client,
+            session_deadline,
+            adverts,
             execs: Execs::new(disk.clone()),
             disk,
             recorder,

@@ -28,6 +28,9 @@ const OWNED: [&str; 13] = [
     "observedGeneration",
 ];
 
+/// Pause before the end of a Pod that is not hosted is told again.
+const LAST_WORD_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// How a write ended.
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -108,6 +111,15 @@ async fn write_status(client: Client, pod: &Pod, uid: &str, status: &PodStatus) 
     match pods(client, pod).patch_status(name(pod), &PatchParams::default(), &Patch::Merge(&patch)).await {
         Ok(_) => Outcome::Done(None),
         Err(error) => Outcome::of(&error),
+    }
+}
+
+/// Says how a Pod ended that is not hosted; tries until it is said, or nobody wants to know.
+pub(super) async fn write_last_word(client: Client, pod: &Pod, status: &PodStatus) {
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    while let Outcome::Later(why) = write_status(client.clone(), pod, uid, status).await {
+        tracing::debug!(why, uid, "a rejection waits for the coordinator");
+        tokio::time::sleep(LAST_WORD_RETRY).await;
     }
 }
 

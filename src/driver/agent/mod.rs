@@ -4,6 +4,7 @@ mod api_server;
 mod backend;
 mod boots;
 mod certificate;
+mod claims;
 mod cluster;
 mod config;
 mod disk;
@@ -50,6 +51,7 @@ use crate::lease::session::{Claimant, Report, Session};
 use crate::logs;
 use crate::network::cni::{Cni, ConfigurationWatch};
 use crate::sandbox::{self, Ground};
+use crate::time::Instant;
 use api_server::ApiServer;
 use boots::Boots;
 use cluster::Cluster;
@@ -117,6 +119,8 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
     let boot_id = boot_id.trim().to_owned();
     let boots = Boots::enter(&disk, &boot_id)?;
 
+    let (deadlines, session_deadline) = watch::channel(None);
+    let (adverts, advertised) = watch::channel(claims::Advert::default());
     let connection = connection.called("leasehold-agent");
     let client = connection.client()?;
     let (inputs, heard) = mpsc::channel(INPUTS_MAX);
@@ -146,8 +150,12 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
         disk,
         client,
         config,
+        session_deadline,
+        adverts,
     }));
-    let session = keep_session(&hands, &connection)?;
+    tokio::spawn(claims::advertise(hands.client.clone(), hands.config.node_name.clone(), advertised));
+    let session = keep_session(&hands, &connection, deadlines)?;
+    watch_session(&hands, &inputs);
     watch_coordinator(&hands, &inputs);
     watch_containerd(&hands, &inputs);
     watch_network(&hands);
@@ -211,7 +219,11 @@ async fn log_process(config: &AgentConfig) -> anyhow::Result<logs::Client> {
     Ok(logs::Client::ensure(&config.runtime_dir, logs::Launch::Detached { program }).await?)
 }
 
-fn keep_session(hands: &Hands, connection: &Connection) -> anyhow::Result<watch::Receiver<Option<Report>>> {
+fn keep_session(
+    hands: &Hands,
+    connection: &Connection,
+    deadlines: watch::Sender<Option<Instant>>,
+) -> anyhow::Result<watch::Receiver<Option<Report>>> {
     let config = hands.config.session;
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce).context("drawing a random number")?;
@@ -226,8 +238,22 @@ fn keep_session(hands: &Hands, connection: &Connection) -> anyhow::Result<watch:
     let client = connection.client_with_timeout(config.timeout())?;
     let (reports, session) = watch::channel(None);
     let registered = hands.registrar.subscribe();
-    tokio::spawn(session::keep(machine, client, registered, hands.disk.clone(), reports));
+    tokio::spawn(session::keep(
+        machine,
+        client,
+        registered,
+        hands.disk.clone(),
+        session::Tell { reports, deadlines },
+    ));
     Ok(session)
+}
+
+/// Whoever waits for the session to claim something looks again whenever it has been renewed.
+fn watch_session(hands: &Hands, inputs: &mpsc::Sender<Input>) {
+    let (mut deadline, inputs) = (hands.session_deadline.clone(), inputs.clone());
+    tokio::spawn(async move {
+        while deadline.changed().await.is_ok() && inputs.send(Input::Look).await.is_ok() {}
+    });
 }
 
 fn watch_coordinator(hands: &Hands, inputs: &mpsc::Sender<Input>) {
@@ -239,7 +265,9 @@ fn watch_coordinator(hands: &Hands, inputs: &mpsc::Sender<Input>) {
     tokio::spawn(watches::watch(daemon_sets, WatchConfig::default(), inputs.clone(), Input::DaemonSets));
     let pods: Api<Pod> = Api::all(client());
     let bound = WatchConfig::default().fields(&format!("spec.nodeName={name}"));
-    tokio::spawn(watches::watch(pods, bound, inputs.clone(), Input::Pods));
+    tokio::spawn(watches::watch(pods.clone(), bound, inputs.clone(), Input::Pods));
+    let offered = WatchConfig::default().fields(&format!("spec.nodeName=,status.nominatedNodeName={name}"));
+    tokio::spawn(watches::watch(pods, offered, inputs.clone(), Input::Offers));
 }
 
 fn watch_containerd(hands: &Arc<Hands>, inputs: &mpsc::Sender<Input>) {

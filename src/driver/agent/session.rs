@@ -26,6 +26,14 @@ pub(super) fn recall(disk: &Disk) -> Option<Record> {
     })
 }
 
+/// Who is told how the session stands.
+pub(super) struct Tell {
+    /// What changed.
+    pub(super) reports: watch::Sender<Option<Report>>,
+    /// Until when it is held, if it is.
+    pub(super) deadlines: watch::Sender<Option<Instant>>,
+}
+
 type Request = Pin<Box<dyn Future<Output = Input> + Send>>;
 
 /// Runs the session's machine for as long as somebody listens to its reports.
@@ -34,8 +42,9 @@ pub(super) async fn keep(
     client: Client,
     registered: watch::Receiver<Option<Registered>>,
     disk: Disk,
-    reports: watch::Sender<Option<Report>>,
+    tell_to: Tell,
 ) {
+    let Tell { reports, deadlines } = tell_to;
     let mut request: Option<Request> = None;
     loop {
         while let Some(effect) = session.next_effect() {
@@ -69,6 +78,8 @@ pub(super) async fn keep(
                 }
             }
         }
+        let held_until = session.deadline(clock::now());
+        deadlines.send_if_modified(|known| std::mem::replace(known, held_until) != held_until);
         let deadline = session.next_deadline();
         let input = tokio::select! {
             input = async { request.as_mut().expect("guarded").await }, if request.is_some() => {

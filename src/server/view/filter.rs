@@ -6,8 +6,8 @@ use crate::api::status::Status;
 use crate::coordinator::state::{Change, Object};
 
 /// The fields by which most watches are narrow: who watches one object, or one node's Pods, is found without asking
-/// everybody.
-const INDEXED_FIELDS: [&str; 2] = ["metadata.name", "spec.nodeName"];
+/// everybody; of several that one request names, the first here counts.
+const INDEXED_FIELDS: [&str; 3] = ["metadata.name", "status.nominatedNodeName", "spec.nodeName"];
 
 /// One of the indexed fields, and the value that a watcher demands of it.
 pub(super) type IndexEntry = (&'static str, String);

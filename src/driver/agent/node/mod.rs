@@ -2,6 +2,7 @@
 //! hands their effects to tasks that answer with further inputs.
 
 pub(super) mod label;
+mod offered;
 mod recall;
 mod runtime;
 mod seen;
@@ -17,6 +18,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use tokio::sync::mpsc;
 
+use crate::agent::claims::Claims;
 use crate::agent::daemon_set::{Action, DaemonSets, Source};
 use crate::agent::pod::{self, ContainerRef, Effect, PodMachine, PodRecord};
 use crate::api::hash::Stored;
@@ -47,6 +49,17 @@ pub(super) enum Input {
     DaemonSets(Seen<Stored<DaemonSet>>),
     /// Pods bound to this node.
     Pods(Seen<Pod>),
+    /// Pods offered to this node.
+    Offers(Seen<Pod>),
+    /// Whether a Pod that this node claimed is its own.
+    ClaimAnswered {
+        /// The Pod as it was offered.
+        pod: Arc<Pod>,
+        /// It is.
+        is_won: bool,
+    },
+    /// The session's deadline or a like fact has changed: what is due is looked at again.
+    Look,
     /// The node's object as registered.
     Registered(Box<Node>),
     /// The answer to an effect of a Pod.
@@ -103,6 +116,10 @@ pub(super) struct NodeLoop {
     hands: Arc<Hands>,
     inputs: mpsc::Sender<Input>,
     daemon_sets: DaemonSets,
+    claims: Claims,
+    offer_list: offered::OfferList,
+    /// Pods bound to this node that have yet to be looked at.
+    arrivals: BTreeMap<Uid, Arc<Pod>>,
     known_daemon_sets: BTreeSet<String>,
     hosted: BTreeMap<Uid, Hosted>,
     by_remote: BTreeMap<String, Uid>,
@@ -135,6 +152,9 @@ impl NodeLoop {
             hands,
             inputs,
             daemon_sets,
+            claims: Claims::default(),
+            offer_list: offered::OfferList::default(),
+            arrivals: BTreeMap::new(),
             known_daemon_sets: BTreeSet::new(),
             hosted: BTreeMap::new(),
             by_remote: BTreeMap::new(),
@@ -192,6 +212,9 @@ impl NodeLoop {
             Input::Node(seen) => self.hear_node(seen),
             Input::DaemonSets(seen) => self.hear_daemon_sets(seen),
             Input::Pods(seen) => self.hear_pods(seen),
+            Input::Offers(seen) => self.hear_offers(seen),
+            Input::ClaimAnswered { pod, is_won } => self.claim_answered(&pod, is_won),
+            Input::Look => {}
             Input::Registered(node) => self.know_node(&node),
             Input::Answer { uid, input } => self.feed(&uid, input),
             Input::Admitted { uid, pod } => self.admitted(&uid, pod),
@@ -233,10 +256,13 @@ impl NodeLoop {
         for uid in self.retries.due(now) {
             self.write_next(&uid);
         }
+        self.admit_arrivals();
         self.begin_deciding(now);
         if self.deciding {
             self.decide(now);
         }
+        self.answer_offers();
+        self.advertise();
     }
 
     // --- deciding -------------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use super::{Input, NodeLoop};
 use crate::agent::pod;
 use crate::api::hash::Stored;
-use crate::driver::agent::hosted::{Remote, as_hosted, runtime_uid};
+use crate::driver::agent::claims;
+use crate::driver::agent::hosted::{Remote, runtime_uid};
 use crate::driver::service;
 use crate::driver::watches::Seen;
 
@@ -42,6 +43,10 @@ impl NodeLoop {
         self.daemon_sets.node_changed(node);
         self.remember(Path::new(NODE_FILE), node);
         self.hands.know_node(node);
+        let known = claims::advertised(node);
+        self.hands
+            .adverts
+            .send_if_modified(|advert| std::mem::replace(&mut advert.known, known.clone()) != known);
     }
 
     pub(super) fn hear_daemon_sets(&mut self, seen: Seen<Stored<DaemonSet>>) {
@@ -82,7 +87,10 @@ impl NodeLoop {
 
     pub(super) fn hear_pods(&mut self, seen: Seen<Pod>) {
         match seen {
-            Seen::Restarted => self.pods_list.seen = Some(BTreeSet::new()),
+            Seen::Restarted => {
+                self.pods_list.seen = Some(BTreeSet::new());
+                self.claims.list_begins();
+            }
             Seen::Listed(pod) | Seen::Applied(pod) => {
                 if let Some(seen) = &mut self.pods_list.seen {
                     seen.insert(pod.metadata.uid.clone().unwrap_or_default());
@@ -94,6 +102,11 @@ impl NodeLoop {
                 let absent = self.by_remote.iter().filter(|(remote, _)| !seen.contains(*remote));
                 let absent: Vec<String> = absent.map(|(_, uid)| uid.clone()).collect();
                 self.pods_list.whole = true;
+                self.arrivals
+                    .retain(|_, pod| pod.metadata.uid.as_ref().is_some_and(|uid| seen.contains(uid)));
+                for uid in self.claims.list_is_whole() {
+                    self.daemon_sets.free(&uid);
+                }
                 self.drop_waiting();
                 self.remove_strays();
                 let owners = self.daemon_sets.unknown_owners();
@@ -104,6 +117,7 @@ impl NodeLoop {
             }
             Seen::Deleted(pod) => {
                 let remote = pod.metadata.uid.clone().unwrap_or_default();
+                self.arrivals.retain(|_, arrival| arrival.metadata.uid.as_ref() != Some(&remote));
                 if let Some(uid) = self.by_remote.get(&remote).cloned() {
                     self.object_gone(&uid);
                 }
@@ -142,8 +156,11 @@ impl NodeLoop {
         if over && seen.metadata.deletion_timestamp.is_none() {
             return;
         }
-        let remote = Remote::Known { uid: seen.metadata.uid.clone().unwrap_or_default() };
-        self.host(uid, &Arc::new(as_hosted(seen, uid.to_owned())), None, remote);
+        if self.claims.has_claimed(uid) {
+            self.host_bound(uid, seen);
+        } else {
+            self.arrivals.insert(uid.to_owned(), Arc::new(seen.clone()));
+        }
     }
 
     /// The object of a Pod is gone for certain.
