@@ -26,7 +26,7 @@ pub fn best<'a>(question: &Question, uid: &str, candidates: &[Candidate<'a>]) ->
     let mut two: Vec<(u64, &Candidate<'a>)> = Vec::new();
     for candidate in candidates {
         two.push((rendezvous(uid, candidate.name), candidate));
-        two.sort_by(|a, b| b.0.cmp(&a.0));
+        two.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
         two.truncate(2);
     }
     let room = |candidate: &Candidate<'_>| candidate.site.room().share_left(question.demand());

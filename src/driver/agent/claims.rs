@@ -83,10 +83,8 @@ async fn look(client: &Client, pod: &Pod, node: &str) -> Outcome {
 
 /// What a refusal says: the Pod is gone, or none of this node's business any more.
 fn refused(error: &kube::Error) -> Outcome {
-    match error {
-        kube::Error::Api(refusal) if matches!(refusal.code, 400 | 403 | 404 | 410 | 422) => Outcome::Lost,
-        _ => Outcome::Unknown,
-    }
+    let kube::Error::Api(refusal) = error else { return Outcome::Unknown };
+    if matches!(refusal.code, 400 | 403 | 404 | 410 | 422) { Outcome::Lost } else { Outcome::Unknown }
 }
 
 /// Declines, with the reasons.
