@@ -110,6 +110,31 @@ fn logs_exec_and_exit_codes_reach_kubectl() {
 }
 
 #[test]
+fn all_of_it_works_over_ipv6() {
+    let host = std::net::Ipv6Addr::LOCALHOST;
+    if let Err(error) = std::net::TcpListener::bind((host, 0)) {
+        eprintln!("skipped: this machine has no {host}: {error}");
+        return;
+    }
+    let Some(up) = Up::start_on(host.into(), &[], &[]) else { return };
+    let kubeconfig = std::fs::read_to_string(up.kubeconfig()).expect("written");
+    assert!(kubeconfig.contains("https://[::1]:"), "{kubeconfig}");
+    up.apply(&daemon_set(
+        "talk",
+        &format!("containers: [{{ name: main, image: {BUSYBOX}, command: [sh, -c, 'echo out; exec sleep infinity'] }}]"),
+    ));
+    let pod = up.running("app=talk");
+    let name = pod["metadata"]["name"].as_str().expect("named");
+    assert_eq!((&pod["status"]["hostIP"], &pod["status"]["podIP"]), (&"::1".into(), &"::1".into()));
+    let addresses = up.json(&["get", "node", "n1"])["status"]["addresses"].clone();
+    assert_eq!(addresses[0], serde_json::json!({ "type": "InternalIP", "address": "::1" }));
+    // From the coordinator to where the node listens, and back.
+    up.until("its log", || (up.ok(&["logs", name]) == "out\n").then_some(()));
+    assert_eq!(up.ok(&["exec", name, "--", "echo", "hello"]), "hello\n");
+    assert_eq!(up.ok(&["get", "--raw", "/api/v1/nodes/n1/proxy/healthz"]), "ok");
+}
+
+#[test]
 fn i5_the_death_of_the_agent_restarts_nothing_and_flips_no_readiness() {
     let Some(mut up) = Up::start(&[]) else { return };
     up.apply(&sleeper("web"));

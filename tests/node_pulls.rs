@@ -158,6 +158,40 @@ fn pulls_go_through_the_proxy_by_the_machines_authorities_and_nothing_else_does(
     assert_eq!(proxy.asked(), ["CONNECT registry.test:443"]);
 }
 
+/// `0.0.0.0` leads to this machine as loopback does, but nobody takes it for this machine before connecting.
+#[test]
+fn pulls_go_past_the_proxy_where_no_proxy_says_so_and_only_there() {
+    let Some(open) = Registry::start() else { return };
+    push(&open, "team/app");
+    let (_, port) = open.address().rsplit_once(':').expect("it has a port");
+    let scratch = tempfile::tempdir().expect("a directory");
+    let hosts = scratch.path().join("far.test");
+    std::fs::create_dir(&hosts).expect("creatable");
+    std::fs::write(hosts.join("hosts.toml"), format!("server = \"http://0.0.0.0:{port}\"\n"))
+        .expect("writable");
+    for (no_proxy, is_asked) in [("other.test,0.0.0.0", false), ("0.0.0.0/8", false), ("other.test", true)] {
+        let proxy = Proxy::to(open.address());
+        let Some(up) = Up::start_in(
+            &["--registry-config-dir", &scratch.path().to_string_lossy()],
+            &[("HTTP_PROXY", &proxy.address), ("HTTPS_PROXY", &proxy.address), ("NO_PROXY", no_proxy)],
+        ) else {
+            return;
+        };
+        up.apply(&pod_manifest("app", "far.test/team/app:1", "[sleep, infinity]"));
+        if is_asked {
+            // This proxy refuses what is not CONNECT.
+            up.until("the proxy's refusal", || waiting(&up, "app").filter(|(why, _)| why == "ErrImagePull"));
+            let asked = proxy.asked();
+            assert!(asked.iter().all(|line| line.contains(" http://0.0.0.0:")), "{no_proxy}: {asked:?}");
+            assert!(!asked.is_empty(), "{no_proxy}");
+        } else {
+            up.running("app=app");
+            up.ok(&["exec", "app", "--", "true"]);
+            assert_eq!(proxy.asked(), <[String; 0]>::default(), "{no_proxy}");
+        }
+    }
+}
+
 #[test]
 fn a_mirror_serves_what_its_registry_would() {
     let Some(mirror) = Registry::start() else { return };

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -22,6 +22,8 @@ pub struct Up {
     flags: Vec<String>,
     /// Extra environment.
     env: Vec<(String, String)>,
+    /// Where both listen.
+    host: IpAddr,
     listen: u16,
     node_listen: u16,
     process: Option<Child>,
@@ -40,8 +42,8 @@ pub fn pod_manifest(name: &str, image: &str, command: &str) -> String {
     )
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+fn free_port(host: IpAddr) -> u16 {
+    let listener = TcpListener::bind((host, 0)).expect("loopback has free ports");
     listener.local_addr().expect("bound").port()
 }
 
@@ -54,6 +56,11 @@ impl Up {
 
     /// The same with extra environment.
     pub fn start_in(flags: &[&str], env: &[(&str, &str)]) -> Option<Self> {
+        Self::start_on(Ipv4Addr::LOCALHOST.into(), flags, env)
+    }
+
+    /// The same with coordinator and node at another address of this machine.
+    pub fn start_on(host: IpAddr, flags: &[&str], env: &[(&str, &str)]) -> Option<Self> {
         let containerd = Containerd::start()?;
         if Command::new("kubectl").args(["version", "--client"]).output().is_err() {
             eprintln!("skipped: kubectl is not installed");
@@ -64,8 +71,9 @@ impl Up {
             dir,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            listen: free_port(),
-            node_listen: free_port(),
+            host,
+            listen: free_port(host),
+            node_listen: free_port(host),
             process: None,
             containerd,
         };
@@ -103,8 +111,8 @@ impl Up {
     fn node_flags(&self) -> Vec<String> {
         let path = |name: &str| self.dir.join(name).to_string_lossy().into_owned();
         let mut flags = self.containerd_flags();
-        flags.extend(["--node-name".into(), "n1".into(), "--node-ip".into(), "127.0.0.1".into()]);
-        flags.extend(["--node-listen".into(), format!("127.0.0.1:{}", self.node_listen)]);
+        flags.extend(["--node-name".into(), "n1".into(), "--node-ip".into(), self.host.to_string()]);
+        flags.extend(["--node-listen".into(), SocketAddr::new(self.host, self.node_listen).to_string()]);
         flags.extend(["--runtime-dir".into(), path("run"), "--log-dir".into(), path("log")]);
         flags.extend(["--cni-conf-dir".into(), path("cni")]);
         flags.extend(self.flags.clone());
@@ -119,7 +127,7 @@ impl Up {
         let mut command = Self::leasehold(&["up"]);
         command
             .args(["--data-dir", &self.dir.join("state").to_string_lossy()])
-            .args(["--listen", &format!("127.0.0.1:{}", self.listen)])
+            .args(["--listen", &SocketAddr::new(self.host, self.listen).to_string()])
             .args(self.node_flags());
         command
     }
