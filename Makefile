@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 UNITDIR ?= /etc/systemd/system
 export PATH := $(CURDIR)/.cache/kubectl/usr/bin:$(PATH)
 
-.PHONY: help run test test-systemd bench lint fmt build release install uninstall deps-run deps-test deps-bench
+.PHONY: help run test test-systemd test-cgroup2 bench lint fmt build release install uninstall deps-run deps-test deps-bench
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: deps-bench ## Measure: ARGS="-o json" for machines, ARGS="pods writes" fo
 
 test-systemd: release ## Run the systemd units under a systemd of their own (needs Debian's packages)
 	@tests/systemd/run target/release/leasehold
+
+test-cgroup2: build ## Run a node on a kernel with cgroup v2 alone (user-mode Linux, from Debian's packages)
+	@tests/cgroup2/run target/debug/leasehold
 
 lint: deps-run ## Formatting and lints, warnings are errors
 	$(CARGO) fmt --check

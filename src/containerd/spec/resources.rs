@@ -1,5 +1,7 @@
 //! Limits of one container, and how readily the kernel may take it when memory runs out. Pure.
 
+use std::collections::HashMap;
+
 use k8s_openapi::api::core::v1::{Container, Pod};
 use oci_spec::runtime::{LinuxCpu, LinuxDeviceCgroup, LinuxHugepageLimit, LinuxMemory, LinuxResources};
 
@@ -43,6 +45,9 @@ pub(super) fn resources(
     let pages = hugepages(&bounds, host);
     resources.set_hugepage_limits((!pages.is_empty()).then_some(pages));
     resources.set_devices(Some(devices));
+    // As the kubelet: what runs short of memory dies whole, not a process of it here and there.
+    let whole = || HashMap::from([("memory.oom.group".to_owned(), "1".to_owned())]);
+    resources.set_unified(host.cgroup_v2.then(whole));
     resources
 }
 
@@ -123,7 +128,7 @@ mod tests {
         let pod = pod(&json!([{ "name": "a", "resources": { "limits":
             { "cpu": "500m", "memory": "64Mi", "hugepages-2Mi": "4Mi" } } }]));
         let host = Host { hugepage_sizes: vec![2 << 20, 1 << 30], swap_accounting: true, ..Host::default() };
-        let made = resources(&pod.spec.expect("a spec").containers[0], &host, Vec::new());
+        let made = resources(&pod.spec.clone().expect("a spec").containers[0], &host, Vec::new());
         let cpu = made.cpu().as_ref().expect("cpu");
         assert_eq!((cpu.shares(), cpu.quota(), cpu.period()), (Some(512), Some(50_000), Some(100_000)));
         let memory = made.memory().as_ref().expect("memory");
@@ -131,5 +136,10 @@ mod tests {
         let pages: Vec<_> =
             made.hugepage_limits().iter().flatten().map(|p| (p.page_size().clone(), p.limit())).collect();
         assert_eq!(pages, [("2MB".to_owned(), 4 << 20), ("1GB".to_owned(), 0)]);
+        let whole = |made: &LinuxResources| made.unified().as_ref()?.get("memory.oom.group").cloned();
+        assert_eq!(whole(&made).as_deref(), Some("1"));
+        let host = Host { cgroup_v2: false, ..host };
+        let made = resources(&pod.spec.expect("a spec").containers[0], &host, Vec::new());
+        assert_eq!(whole(&made), None, "version 1 knows no such thing");
     }
 }
