@@ -328,16 +328,22 @@ async fn logs_are_served_as_kubectl_asks_for_them() {
     assert_eq!(get("?limitBytes=5").await, (200, "one\nt".into()));
     assert_eq!(get("?sinceTime=2026-01-02T12%3A00%3A01Z").await, (200, "two\n".into()));
     assert_eq!(get("?sinceSeconds=60&stream=All").await, (200, String::new()));
-    for (query, expected) in [
-        ("?tailLines=-1", "tailLines: Invalid value: \"-1\": expected a whole number of at least 0\n"),
-        ("?sinceTime=now", "sinceTime: Invalid value: \"now\": expected an RFC 3339 time\n"),
+    for (query, code, expected) in [
+        (
+            "?tailLines=-1",
+            422,
+            "PodLogOptions \"web-0\" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0\n",
+        ),
+        ("?tailLines=x", 400, "strconv.ParseInt: parsing \"x\": invalid syntax\n"),
         (
             "?sinceSeconds=1&sinceTime=2026-01-02T12:00:01Z",
-            "at most one of `sinceTime` or `sinceSeconds` may be specified\n",
+            422,
+            "PodLogOptions \"web-0\" is invalid: : Forbidden: at most one of `sinceTime` or `sinceSeconds` may be \
+             specified\n",
         ),
-        ("?previous=true", "previous terminated container \"main\" not found\n"),
+        ("?previous=true", 400, "previous terminated container \"main\" not found\n"),
     ] {
-        assert_eq!(get(query).await, (400, expected.into()), "{query}");
+        assert_eq!(get(query).await, (code, expected.into()), "{query}");
     }
 }
 

@@ -11,6 +11,7 @@ pub mod fields;
 pub mod hash;
 pub mod image;
 pub mod kinds;
+pub mod log_options;
 pub mod managed;
 pub mod merge_keys;
 pub mod model;

@@ -94,7 +94,7 @@ pub const SERVICE_ACCOUNT: &[Part] =
     &[Part { name: "token", face: Face::Token, kind: Some(&TOKEN_REQUEST), verbs: CREATE }];
 
 /// Rows of what is only ever a part of something else, so that it has a shape and, where it can be read, columns.
-pub static WIRE_KINDS: &[&Kind] = &[&BINDING, &EVICTION, &SCALE, &TOKEN_REQUEST];
+pub static WIRE_KINDS: &[&Kind] = &[&EVICTION, &SCALE, &TOKEN_REQUEST];
 
 /// `autoscaling/v1` Scale.
 pub static SCALE: Kind = Kind {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::api::status::Status;
+use crate::api::validation::SYSTEM_CLASSES;
 use crate::coordinator::command::{Body, DeleteOptions, Outcome, Propagation, Reply, Subresource, Written};
 use crate::coordinator::metadata::{self, FOREGROUND, ORPHAN};
 use crate::coordinator::rules::{INITIAL_NAMESPACES, is, is_collected, returns_deleted};
@@ -28,6 +29,11 @@ impl Turn<'_, '_> {
         let is_namespace = is(self.kind(), "", "Namespace");
         if is_namespace && INITIAL_NAMESPACES.contains(&name) {
             return Err(self.forbidden(name, "this namespace may not be deleted"));
+        }
+        if is(self.kind(), "scheduling.k8s.io", "PriorityClass")
+            && SYSTEM_CLASSES.iter().any(|(class, _)| *class == name)
+        {
+            return Err(self.forbidden(name, "this is a system priority class and cannot be deleted"));
         }
         let current = self.find(name)?;
         self.check_preconditions(&current, options)?;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::kinds::Kind;
 use crate::api::managed::{self, Applied, Writer};
 use crate::api::model;
 use crate::api::status::Status;
@@ -40,9 +41,7 @@ impl Turn<'_, '_> {
         not_to_be_made: Option<&Status>,
     ) -> Result<Reply, Status> {
         if subresource == Subresource::Scale {
-            let message =
-                "a scale is patched or replaced as a whole; server-side apply of it is not supported";
-            return Err(Status::new(415, "UnsupportedMediaType", message));
+            return self.apply_scale(name, configuration, force);
         }
         let current = self.draft.get(&self.key(name));
         if current.is_none() {
@@ -59,13 +58,7 @@ impl Turn<'_, '_> {
         let part = self.part(configuration, subresource);
         let applied = Applied { configuration, part: &part, force };
         let mut new = managed::apply(&self.writer(subresource), &old, applied, self.now)?;
-        model::decode_check(self.kind(), &new).map_err(|why| {
-            let (namespace, version) =
-                (metadata::text(configuration, "namespace"), self.kind().api_version());
-            let of =
-                format!("{namespace}/{name}; {}, Kind={}", managed::qualified(&version), self.kind().kind);
-            Status::new(500, "", format!("failed to convert new typed object ({of}) to object: {why}"))
-        })?;
+        check_types(self.kind(), &new, configuration)?;
         self.finish(&mut new)?;
         check_name(&new, name)?;
         let Some(current) = current else {
@@ -85,7 +78,7 @@ impl Turn<'_, '_> {
     }
 
     /// What a configuration says of the part of the object that the path names.
-    fn part(&self, configuration: &Value, subresource: Subresource) -> Value {
+    pub(super) fn part(&self, configuration: &Value, subresource: Subresource) -> Value {
         let mut part = configuration.clone();
         if let Some(fields) = part.as_object_mut() {
             let is_common = |field: &str| matches!(field, "apiVersion" | "kind" | "metadata");
@@ -120,8 +113,19 @@ impl Turn<'_, '_> {
         matches!(self.command.action, Action::Apply { .. })
     }
 
-    fn writer(&self, subresource: Subresource) -> Writer<'_> {
+    pub(super) fn writer(&self, subresource: Subresource) -> Writer<'_> {
         let manager = if self.command.manager.is_empty() { UNKNOWN } else { &self.command.manager };
         Writer { kind: self.kind(), manager, subresource: subresource.name() }
     }
+}
+
+/// Whether what was made of an object by a configuration still is of its kind.
+pub(super) fn check_types(kind: &Kind, new: &Value, configuration: &Value) -> Result<(), Status> {
+    model::decode_check(kind, new).map_err(|why| {
+        let (namespace, name) =
+            (metadata::text(configuration, "namespace"), metadata::text(configuration, "name"));
+        let of =
+            format!("{namespace}/{name}; {}, Kind={}", managed::qualified(&kind.api_version()), kind.kind);
+        Status::new(500, "", format!("failed to convert new typed object ({of}) to object: {why}"))
+    })
 }

@@ -149,6 +149,11 @@ async fn what_cannot_be_fetched_is_refused_in_upstreams_words() {
         ("lost/log", 404, "nodes \"gone\" not found"),
         ("two/log", 400, "a container name must be specified for pod two, choose one of: [a b]"),
         ("two/log?container=c", 400, "container c is not valid for pod two"),
+        (
+            "unbound/log?tailLines=-1",
+            422,
+            "PodLogOptions \"unbound\" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0",
+        ),
         ("deaf/exec?command=ls&stdout=1", 400, "Upgrade request required"),
     ];
     for (path, code, message) in cases {

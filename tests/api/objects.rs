@@ -120,6 +120,14 @@ async fn a_pod_is_bound_once() {
     let mut body = pod("p");
     body["spec"].as_object_mut().unwrap().remove("nodeName");
     server.post(PODS, &body).await;
+    let binding = json!({ "metadata": { "name": "q" }, "target": { "kind": "Node", "name": "n2" } });
+    let bindings = PODS.replace("pods", "bindings");
+    let (code, missing) = server.post(&bindings, &binding).await;
+    assert_eq!((code, &missing["message"]), (404, &json!("pods \"q\" not found")));
+    assert_eq!(server.post(PODS, &json!({ "metadata": { "name": "q" }, "spec": { "containers": [{ "name": "a", "image": "i" }] } })).await.0, 201);
+    assert_eq!(server.post(&bindings, &binding).await.0, 201);
+    assert_eq!(server.get(&format!("{PODS}/q")).await.1["spec"]["nodeName"], "n2");
+    assert_eq!(server.get(&bindings).await.0, 405);
     let binding = json!({ "metadata": { "name": "p" }, "target": { "kind": "Node", "name": "n2" } });
     let (code, done) = server.post(&format!("{PODS}/p/binding"), &binding).await;
     assert_eq!((code, &done["status"]), (201, &json!("Success")), "{done}");

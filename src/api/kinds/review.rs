@@ -8,6 +8,7 @@ use k8s_openapi::api::authorization::v1::{
 use schemars::{Schema, SchemaGenerator};
 
 use super::Kind;
+use crate::api::parts::BINDING;
 
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
@@ -21,7 +22,8 @@ const fn cluster(
     Kind { namespaced: false, ..Kind::plain(group, kind, plural, schema) }
 }
 
-pub(super) static REVIEWS: [Kind; 6] = [
+pub(super) static REVIEWS: [Kind; 7] = [
+    BINDING,
     cluster(
         AUTHENTICATION,
         "SelfSubjectReview",

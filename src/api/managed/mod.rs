@@ -15,6 +15,7 @@ mod entries;
 mod merge;
 mod paths;
 mod record;
+mod scale;
 mod schema;
 mod set;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod tests;
 
 pub use apply::{Applied, ApplyError, Conflict, apply, check, qualified};
 pub use record::{keep_times, record, record_new};
+pub use scale::{give_owners, take_owners};
 
 use crate::api::kinds::Kind;
 

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use crate::api::kinds::Kind;
 use crate::api::model::{MODEL, Shape};
 use crate::api::openapi::lists::{self, List};
+use crate::api::parts::SCALE;
 
 /// What a value is made of.
 #[derive(Debug)]
@@ -96,7 +97,7 @@ impl Schema {
                 of.fields.keys().filter(|name| lists::is_always_there(owner, name)).cloned().collect();
             Fields { of: fields, always }
         });
-        let roots = crate::api::kinds::KINDS.iter();
+        let roots = crate::api::kinds::KINDS.iter().chain([&SCALE]);
         Self {
             structs: structs.collect(),
             roots: roots.map(|kind| ((kind.group, kind.kind), node(MODEL.root(kind), "", ""))).collect(),

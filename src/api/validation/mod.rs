@@ -10,6 +10,7 @@ mod event;
 mod labels;
 mod network;
 mod node;
+mod persistent_source;
 mod pod;
 mod rbac;
 mod service;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::labels::selector;
+use super::persistent_source::{SOURCES, source};
 use super::pod::{node_term, quantity};
 use super::spot::{Errors, IMMUTABLE, Spot};
 use crate::api::names;
@@ -12,32 +13,6 @@ use crate::api::status::FieldError;
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
 const ALONE: &str = "may not use ReadWriteOncePod with other access modes";
-/// Where a volume may come from.
-const SOURCES: [&str; 22] = [
-    "awsElasticBlockStore",
-    "azureDisk",
-    "azureFile",
-    "cephfs",
-    "cinder",
-    "csi",
-    "fc",
-    "flexVolume",
-    "flocker",
-    "gcePersistentDisk",
-    "glusterfs",
-    "hostPath",
-    "iscsi",
-    "local",
-    "nfs",
-    "photonPersistentDisk",
-    "portworxVolume",
-    "quobyte",
-    "rbd",
-    "scaleIO",
-    "storageos",
-    "vsphereVolume",
-];
-
 /// All errors of a `PersistentVolume`.
 pub fn persistent_volume(object: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
@@ -48,11 +23,32 @@ pub fn persistent_volume(object: &Value) -> Vec<FieldError> {
     access_modes(&spec, &mut errors);
     capacity(&spec.at("capacity"), &mut errors);
     errors.one_of_if_set(&spec.at("persistentVolumeReclaimPolicy"), &["Delete", "Recycle", "Retain"]);
-    source(&spec, &mut errors);
     node_affinity(&spec.at("nodeAffinity"), &mut errors);
+    source(&spec, Spot::root(object).at("metadata.name").text(), &mut errors);
+    let policy = spec.at("persistentVolumeReclaimPolicy");
+    let path = spec.at("hostPath.path").text();
+    if policy.text() == "Recycle" && !path.is_empty() && path.split('/').all(|part| matches!(part, "" | "."))
+    {
+        errors.forbidden(&policy, "may not be 'recycle' for a hostPath mount of '/'");
+    }
     class_name(&spec.at("storageClassName"), &mut errors);
     errors.one_of_if_set(&spec.at("volumeMode"), &VOLUME_MODES);
+    attributes(&spec, &mut errors);
     errors.into_list()
+}
+
+fn attributes(spec: &Spot<'_>, errors: &mut Errors) {
+    let class = spec.at("volumeAttributesClassName");
+    if !class.is_set() {
+        return;
+    }
+    if class.is_empty() {
+        errors.required(&class, "an empty string is disallowed");
+    }
+    class_name(&class, errors);
+    if !spec.at("csi").is_set() {
+        errors.required(&spec.at("csi"), "has to be specified when using volumeAttributesClassName");
+    }
 }
 
 fn access_modes(spec: &Spot<'_>, errors: &mut Errors) {
@@ -77,44 +73,6 @@ fn capacity(at: &Spot<'_>, errors: &mut Errors) {
         if amount.quantity().is_some_and(|amount| amount <= Quantity::ZERO) {
             errors.invalid(&amount, "must be greater than zero");
         }
-    }
-}
-
-fn source(spec: &Spot<'_>, errors: &mut Errors) {
-    let mut given = SOURCES.iter().map(|name| spec.at(name)).filter(Spot::is_set);
-    let Some(first) = given.next() else {
-        errors.required(spec, "must specify a volume type");
-        return;
-    };
-    for another in given {
-        errors.forbidden(&another, "may not specify more than 1 volume type");
-    }
-    let needed: &[&str] = match first.path() {
-        "spec.hostPath" | "spec.local" => &["path"],
-        "spec.nfs" => &["server", "path"],
-        "spec.iscsi" => &["targetPortal", "iqn"],
-        "spec.csi" => &["driver", "volumeHandle"],
-        _ => &[],
-    };
-    for field in needed {
-        errors.must_be_set(&first.at(field));
-    }
-    let path = first.at("path");
-    match first.path() {
-        "spec.hostPath" | "spec.local" if path.text().split('/').any(|part| part == "..") => {
-            errors.invalid(&path, "must not contain '..'");
-        }
-        "spec.nfs" if !path.is_empty() && !path.text().starts_with('/') => {
-            errors.invalid(&path, "must be an absolute path");
-        }
-        _ => {}
-    }
-    if first.path() == "spec.local" && !spec.at("nodeAffinity").is_set() {
-        errors.required(&spec.at("nodeAffinity"), "Local volume requires node affinity");
-    }
-    let policy = spec.at("persistentVolumeReclaimPolicy");
-    if first.path() == "spec.hostPath" && path.text() == "/" && policy.text() == "Recycle" {
-        errors.forbidden(&policy, "may not be 'recycle' for a hostPath mount of '/'");
     }
 }
 
@@ -143,14 +101,31 @@ fn class_name(at: &Spot<'_>, errors: &mut Errors) {
 /// Where a volume comes from, and what it is, never changes.
 pub fn persistent_volume_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
-    let (new, old) = (Spot::root(new).at("spec"), Spot::root(old).at("spec"));
-    if SOURCES.iter().any(|source| new.at(source).value != old.at(source).value) {
-        let detail = "spec.persistentvolumesource is immutable after creation";
-        errors.forbidden(&new.at("persistentvolumesource"), detail);
+    let mut asked = new["spec"].clone();
+    // A driver that was not given a Secret to grow the volume with may be given one.
+    let had_none =
+        old["spec"]["csi"].is_object() && old["spec"]["csi"]["controllerExpandSecretRef"].is_null();
+    if let Some(driver) = asked.get_mut("csi").and_then(Value::as_object_mut).filter(|_| had_none) {
+        driver.remove("controllerExpandSecretRef");
     }
-    errors.immutable(&new.at("volumeMode"), &old.at("volumeMode"));
+    let (given, old) = (Spot::root(new).at("spec"), Spot::root(old).at("spec"));
+    let asked = given.with(&asked);
+    if SOURCES.iter().any(|(source, _)| asked.at(source).value != old.at(source).value) {
+        let detail = "spec.persistentvolumesource is immutable after creation";
+        errors.forbidden(&given.at("persistentvolumesource"), detail);
+    }
+    // These two paths are upstream's.
+    let root = Spot::root(new);
+    errors.immutable(&root.at("volumeMode").with(given.at("volumeMode").value), &old.at("volumeMode"));
     if old.at("nodeAffinity").is_set() {
-        errors.immutable(&new.at("nodeAffinity"), &old.at("nodeAffinity"));
+        errors.immutable(
+            &root.at("nodeAffinity").with(given.at("nodeAffinity").value),
+            &old.at("nodeAffinity"),
+        );
+    }
+    let class = given.at("volumeAttributesClassName");
+    if old.at("volumeAttributesClassName").is_set() && !class.is_set() {
+        errors.forbidden(&class, "update from non-nil value to nil is forbidden");
     }
     errors.into_list()
 }

@@ -204,3 +204,80 @@ fn other_writes_are_recorded_under_their_managers() {
     let now = endpoint.get("DaemonSet", "x").expect("there");
     assert_eq!(managers(&now), ["a Apply", "kubectl-patch Update", "unknown Update status"]);
 }
+
+fn wanted_scale(replicas: Option<i64>) -> Value {
+    let spec = replicas.map_or_else(|| json!({}), |replicas| json!({ "replicas": replicas }));
+    json!({ "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": { "name": "w" }, "spec": spec })
+}
+
+#[test]
+fn a_scale_is_applied_and_its_owners_are_the_objects() {
+    let mut endpoint = Endpoint::new();
+    let mut wanted = daemon_set("w");
+    wanted["apiVersion"] = "apps/v1".into();
+    wanted["kind"] = "Deployment".into();
+    wanted["spec"]["replicas"] = 2.into();
+    endpoint.try_apply("Deployment", "a", Subresource::Main, wanted.clone()).expect("made");
+    let scale = |endpoint: &mut Endpoint, manager: &str, replicas: Option<i64>| {
+        endpoint
+            .try_apply("Deployment", manager, Subresource::Scale, wanted_scale(replicas))
+            .map(|reply| object(&reply))
+    };
+    let refused = scale(&mut endpoint, "b", Some(3)).expect_err("it is another's");
+    assert_eq!(refused.message, "Apply failed with 1 conflict: conflict with \"a\": .spec.replicas");
+    // What agrees is shared.
+    let shared = scale(&mut endpoint, "b", Some(2)).expect("no conflict");
+    assert_eq!(managers(&shared), ["b Apply scale", "a Apply"]);
+    let entry = &shared["metadata"]["managedFields"][0];
+    assert_eq!(
+        (&entry["apiVersion"], &entry["fieldsV1"]),
+        (&json!("apps/v1"), &json!({ "f:spec": { "f:replicas": {} } }))
+    );
+    // Who no longer names it is not pruned from it, and the scale's owner changes it alone.
+    wanted["spec"].as_object_mut().expect("an object").remove("replicas");
+    endpoint.try_apply("Deployment", "a", Subresource::Main, wanted.clone()).expect("applied");
+    let scaled = scale(&mut endpoint, "b", Some(5)).expect("it is b's alone");
+    assert_eq!((&scaled["spec"]["replicas"], &scaled["metadata"]["generation"]), (&json!(5), &json!(2)));
+    let again = endpoint
+        .try_apply("Deployment", "b", Subresource::Scale, wanted_scale(Some(5)))
+        .expect("applied again");
+    assert_eq!((again.outcome, object(&again)), (Outcome::Unchanged, scaled));
+    wanted["spec"]["replicas"] = 9.into();
+    let refused =
+        endpoint.try_apply("Deployment", "a", Subresource::Main, wanted).expect_err("it is b's now");
+    assert_eq!(
+        refused.message,
+        "Apply failed with 1 conflict: conflict with \"b\" with subresource \"scale\": .spec.replicas"
+    );
+}
+
+#[test]
+fn an_update_of_a_scale_takes_the_replicas_from_whoever_applied_them() {
+    let mut endpoint = Endpoint::new();
+    let mut wanted = daemon_set("w");
+    wanted["apiVersion"] = "apps/v1".into();
+    wanted["kind"] = "Deployment".into();
+    wanted["spec"]["replicas"] = 2.into();
+    endpoint.try_apply("Deployment", "a", Subresource::Main, wanted).expect("made");
+    let patch = Patch::Merge(json!({ "spec": { "replicas": 4 } }));
+    let action = Action::Patch { name: "w".into(), subresource: Subresource::Scale, patch };
+    let mut command = Command::new(kind("Deployment"), "default", action);
+    command.manager = "kubectl".into();
+    let scaled = object(&endpoint.run(&command).expect("scaled"));
+    assert_eq!(managers(&scaled), ["a Apply", "kubectl Update scale"]);
+    let spec = &scaled["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"];
+    assert!(spec["f:template"].is_object() && spec["f:replicas"].is_null(), "{spec}");
+    let refused = endpoint
+        .try_apply("Deployment", "b", Subresource::Scale, wanted_scale(Some(1)))
+        .expect_err("kubectl scaled it");
+    assert_eq!(
+        refused.message,
+        "Apply failed with 1 conflict: conflict with \"kubectl\" with subresource \"scale\" using autoscaling/v1: \
+         .spec.replicas"
+    );
+    let negative = endpoint.try_apply("Deployment", "kubectl", Subresource::Scale, wanted_scale(Some(-1)));
+    assert_eq!(negative.expect_err("refused").code, 409);
+    let odd = json!({ "apiVersion": "v1", "kind": "Scale", "metadata": { "name": "w" } });
+    let odd = endpoint.try_apply("Deployment", "b", Subresource::Scale, odd).expect_err("no such kind");
+    assert_eq!((odd.code, &*odd.message), (400, "invalid object type: /v1, Kind=Scale"));
+}

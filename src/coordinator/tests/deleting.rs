@@ -195,3 +195,21 @@ fn a_dry_run_delete_leaves_everything_as_it_was() {
         assert_eq!(endpoint.get(kind_name, name), before);
     }
 }
+
+#[test]
+fn the_priority_classes_of_the_system_stay() {
+    let mut endpoint = Endpoint::new();
+    for name in ["system-node-critical", "system-cluster-critical"] {
+        assert_eq!(
+            refusal(endpoint.try_delete("PriorityClass", name, DeleteOptions::default())),
+            refused(
+                403,
+                "Forbidden",
+                &format!(
+                    "priorityclasses.scheduling.k8s.io \"{name}\" is forbidden: this is a system priority class and cannot be \
+                     deleted"
+                )
+            )
+        );
+    }
+}

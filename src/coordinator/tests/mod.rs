@@ -54,7 +54,7 @@ fn at(time: &str) -> WallTime {
 }
 
 fn kind(name: &str) -> &'static Kind {
-    ["", "apps", "batch", "policy", "coordination.k8s.io", "certificates.k8s.io"]
+    ["", "apps", "batch", "policy", "coordination.k8s.io", "certificates.k8s.io", "scheduling.k8s.io"]
         .iter()
         .find_map(|group| by_kind(group, "v1", name))
         .expect("a kind of the table")

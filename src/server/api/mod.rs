@@ -195,6 +195,9 @@ impl Endpoint {
         let _place = self.places.in_flight.try_acquire().map_err(|_| too_many_requests())?;
         let part = part.as_deref().map(|part| face(&call.target, part, verb)).transpose()?;
         match (verb, part) {
+            ("create", None) if call.target.kind.kind == "Binding" => {
+                call.bind(body::read(incoming).await?).await
+            }
             ("create", None) if call.target.kind.is_review() => call.review(&body::read(incoming).await?),
             ("create", Some(Part::Of(Face::Token))) => call.request_token(&body::read(incoming).await?),
             ("get", _) => call.get(),

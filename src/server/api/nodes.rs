@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::query::{Query, encode};
 use super::reply::{BodyError, Payload, Reply};
 use crate::api::kinds::{Kind, by_kind};
+use crate::api::log_options::LogOptions;
 use crate::api::status::Status;
 use crate::server::tls::{
     Identity, TlsError, client_config, fingerprint, pinning_client_config, unknown_client_config,
@@ -129,6 +130,7 @@ impl Nodes {
         query: &Query,
         permit: OwnedSemaphorePermit,
     ) -> Result<Reply, Status> {
+        LogOptions::read(name, |parameter| query.get(parameter))?;
         let Some(place) = place(view, namespace, name, query.get("container"))? else {
             // A Pod without a node has said nothing yet.
             return Ok(Reply::text(200, ""));

@@ -12,7 +12,7 @@ use super::negotiate::{self, Encoding, Sent, Shape};
 use super::query::Query;
 use super::reply::Reply;
 use super::shape::{IncludeObject, View as Shown};
-use crate::api::kinds::Kind;
+use crate::api::kinds::{self, Kind};
 use crate::api::model;
 use crate::api::patch::{APPLY_PATCH, JSON_PATCH, Patch};
 use crate::api::status::Status;
@@ -140,9 +140,13 @@ impl Call<'_> {
         self.submit(action, warnings).await
     }
 
-    /// POST to `pods/NAME/binding`.
-    pub async fn bind(&self, body: Bytes) -> Result<Reply, Status> {
+    /// POST to `pods/NAME/binding`, or to `bindings`, where only the body names the Pod.
+    pub async fn bind(&mut self, body: Bytes) -> Result<Reply, Status> {
         let body = body::tree(&body, negotiate::sent(self.content_type)?, "Binding")?;
+        if let Some(pods) = kinds::by_kind("", "v1", "Pod").filter(|_| self.target.name.is_none()) {
+            self.target.kind = pods;
+            self.target.name = Some(body["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+        }
         self.submit(Action::Bind { name: self.target.name_text().into(), body }, Vec::new()).await
     }
 

@@ -10,8 +10,9 @@ use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 
-use super::query::{Query, invalid};
+use super::query::Query;
 use super::{ContainerPath, NodeBackend, Refusal, Shared};
+use crate::api::log_options::LogOptions;
 use crate::api::status::Status;
 use crate::logs::format::Stream;
 use crate::logs::read::{Options, read};
@@ -23,7 +24,8 @@ pub(super) async fn container_logs<B: NodeBackend>(
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let query = Query::parse(uri.query())?;
-    let options = options(&query, (shared.clock)())?;
+    let asked = LogOptions::read(&pod, |name| query.first(name))?;
+    let options = options(&asked, &query, (shared.clock)());
     let place = shared.stream()?;
     let container = ContainerPath { namespace, pod, container };
     let source = shared.backend.log(&container, query.flag(&["previous"])).await?;
@@ -44,30 +46,18 @@ fn no_log(container: &ContainerPath, error: &io::Error) -> Status {
     Status::internal(format!("reading the log of container {container:?} in pod {pod:?}: {error}"))
 }
 
-/// `PodLogOptions`, validated as upstream validates it.
-fn options(query: &Query, now: WallTime) -> Result<Options, Status> {
-    let since_time = query.parsed::<jiff::Timestamp>("sinceTime", "expected an RFC 3339 time")?;
-    let since_seconds = query.number("sinceSeconds", 1)?;
-    if since_time.is_some() && since_seconds.is_some() {
-        return Err(Status::bad_request("at most one of `sinceTime` or `sinceSeconds` may be specified"));
-    }
+fn options(asked: &LogOptions, query: &Query, now: WallTime) -> Options {
     let ago =
         |seconds| WallTime(now.0.checked_sub(Duration::from_secs(seconds)).unwrap_or(jiff::Timestamp::MIN));
-    Ok(Options {
+    Options {
         follow: query.flag(&["follow"]),
-        tail_lines: query.number("tailLines", 0)?,
-        since: since_time.map(WallTime).or(since_seconds.map(ago)),
+        tail_lines: asked.tail_lines,
+        since: asked.since_time.or(asked.since_seconds.map(ago)),
         timestamps: query.flag(&["timestamps"]),
-        limit_bytes: query.number("limitBytes", 1)?,
-        stream: stream(query)?,
-    })
-}
-
-fn stream(query: &Query) -> Result<Option<Stream>, Status> {
-    match query.all(&["stream"]).next() {
-        None | Some("" | "All") => Ok(None),
-        Some("Stdout") => Ok(Some(Stream::Stdout)),
-        Some("Stderr") => Ok(Some(Stream::Stderr)),
-        Some(other) => Err(invalid("stream", other, "expected All, Stdout or Stderr")),
+        limit_bytes: asked.limit_bytes,
+        stream: asked.stream.as_deref().map(|stream| match stream {
+            "Stderr" => Stream::Stderr,
+            _ => Stream::Stdout,
+        }),
     }
 }

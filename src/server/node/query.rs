@@ -1,6 +1,4 @@
-//! Query parameters, with the API's conversions and errors.
-
-use std::str::FromStr;
+//! Query parameters.
 
 use crate::api::status::Status;
 
@@ -29,26 +27,10 @@ impl Query {
         self.all(names).next().is_some_and(|value| !value.eq_ignore_ascii_case("false") && value != "0")
     }
 
-    /// A whole number of at least `min`.
-    pub(super) fn number(&self, name: &str, min: u64) -> Result<Option<u64>, Status> {
-        let at_least = format!("expected a whole number of at least {min}");
-        let number = self.parsed::<u64>(name, &at_least)?;
-        match number {
-            Some(number) if number < min => Err(invalid(name, &number.to_string(), &at_least)),
-            Some(_) | None => Ok(number),
-        }
+    /// The first value under this name.
+    pub(super) fn first(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
-
-    /// A value of any type that can be read from text.
-    pub(super) fn parsed<T: FromStr>(&self, name: &str, expected: &str) -> Result<Option<T>, Status> {
-        let value = self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-        value.map(|text| text.parse().map_err(|_| invalid(name, text, expected))).transpose()
-    }
-}
-
-/// 400 that names parameter, value and what was expected.
-pub(super) fn invalid(name: &str, value: &str, expected: &str) -> Status {
-    Status::bad_request(format!("{name}: Invalid value: {value:?}: {expected}"))
 }
 
 fn decode(text: &str) -> Result<String, Status> {
@@ -86,16 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
-        let message = |result: Result<Option<u64>, Status>| result.expect_err("refused").message;
-        let query = Query::parse(Some("tailLines=-1&limitBytes=0&sinceSeconds=ten")).expect("well-formed");
-        let expected = r#"tailLines: Invalid value: "-1": expected a whole number of at least 0"#;
-        assert_eq!(message(query.number("tailLines", 0)), expected);
-        let expected = r#"limitBytes: Invalid value: "0": expected a whole number of at least 1"#;
-        assert_eq!(message(query.number("limitBytes", 1)), expected);
-        assert!(
-            message(query.number("sinceSeconds", 1)).starts_with(r#"sinceSeconds: Invalid value: "ten""#)
-        );
+    fn what_is_not_percent_encoded_is_refused() {
         for broken in ["a=%", "a=%4", "a=%zz", "a=%ff"] {
             assert_eq!(Query::parse(Some(broken)).expect_err("refused").code, 400, "{broken}");
         }

@@ -182,7 +182,7 @@ pub(super) fn descends(at: &Spot<'_>, errors: &mut Errors) {
 }
 
 /// A path that never goes up.
-pub(super) fn no_backsteps(at: &Spot<'_>, errors: &mut Errors) {
+pub(in crate::api::validation) fn no_backsteps(at: &Spot<'_>, errors: &mut Errors) {
     if has_backsteps(at.text()) {
         errors.invalid(at, "must not contain '..'");
     }
@@ -194,7 +194,7 @@ pub(super) fn has_backsteps(path: &str) -> bool {
 }
 
 /// The name of a CSI driver.
-pub(super) fn driver_name(at: &Spot<'_>, errors: &mut Errors) {
+pub(in crate::api::validation) fn driver_name(at: &Spot<'_>, errors: &mut Errors) {
     errors.must_be_set(at);
     if at.text().len() > names::LABEL_BYTES_MAX {
         errors.push(crate::api::status::FieldError::too_long(at.path(), names::LABEL_BYTES_MAX));

@@ -18,6 +18,7 @@ mod update;
 mod volume;
 
 pub(super) use affinity::node_term;
+pub(super) use files::{driver_name, no_backsteps};
 pub use parts::{pod_ephemeral_containers, pod_resize};
 pub(super) use resources::{quantity, resource_name};
 use serde_json::Value;
@@ -25,6 +26,7 @@ use spec::{Home, pod_spec};
 pub use status::pod_status;
 pub(super) use toleration::tolerations;
 pub use update::pod_update;
+pub(super) use volume::{fibre_channel, flex_options, flocker, host_path, is_iscsi_name, partition};
 
 use super::labels::labels;
 use super::spot::{Errors, Spot};

@@ -112,10 +112,7 @@ fn particular(kind: &str, at: &Spot<'_>, volume: &Spot<'_>, home: &Home<'_>, err
         "hostPath" => host_path(at, errors),
         "gitRepo" => descends(&at.at("directory"), errors),
         "gcePersistentDisk" | "awsElasticBlockStore" => {
-            let partition = at.at("partition");
-            if partition.number().is_some_and(|number| !(0..=255).contains(&number)) {
-                errors.invalid(&partition, "must be between 1 and 255, inclusive");
-            }
+            partition(&at.at("partition"), errors);
         }
         "secret" => object_files(at, "secretName", errors),
         "configMap" => object_files(at, "name", errors),
@@ -140,7 +137,8 @@ fn particular(kind: &str, at: &Spot<'_>, volume: &Spot<'_>, home: &Home<'_>, err
     }
 }
 
-fn host_path(at: &Spot<'_>, errors: &mut Errors) {
+/// A path of the host.
+pub(in crate::api::validation) fn host_path(at: &Spot<'_>, errors: &mut Errors) {
     let path = at.at("path");
     if path.is_empty() {
         errors.required(&path, "");
@@ -150,12 +148,46 @@ fn host_path(at: &Spot<'_>, errors: &mut Errors) {
     errors.one_of_if_set(&at.at("type"), &HOST_PATH_TYPES);
 }
 
+/// A partition of a disk.
+pub(in crate::api::validation) fn partition(at: &Spot<'_>, errors: &mut Errors) {
+    if at.number().is_some_and(|number| !(0..=255).contains(&number)) {
+        errors.invalid(at, "must be between 1 and 255, inclusive");
+    }
+}
+
+/// Whether a name of an iSCSI node has one of the three forms.
+pub(in crate::api::validation) fn is_iscsi_name(name: &str) -> bool {
+    let alphanumeric = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_authority = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let is_unique = |c: char| !matches!(c, ',' | ';' | '*' | '&' | '$' | '|') && !c.is_whitespace();
+    if let Some(rest) = name.strip_prefix("iqn.") {
+        // iqn.YYYY-MM.AUTHORITY[:UNIQUE]
+        let (whole, unique) = rest.split_once(':').map_or((rest, None), |(a, b)| (a, Some(b)));
+        let parts = whole.get(..4).zip(whole.get(4..5)).zip(whole.get(5..7)).zip(whole.get(7..8));
+        return parts.is_some_and(|(((year, dash), month), dot)| {
+            digits(year) && dash == "-" && digits(month) && dot == "."
+        }) && whole.len() > 8
+            && whole.bytes().skip(8).all(is_authority)
+            && unique.is_none_or(|unique| !unique.is_empty() && unique.chars().all(is_unique));
+    }
+    let long = [("eui.", 16), ("naa.", 32)];
+    long.iter().any(|(prefix, length)| {
+        name.strip_prefix(prefix).is_some_and(|rest| rest.len() == *length && alphanumeric(rest))
+    })
+}
+
 fn iscsi(at: &Spot<'_>, volume: &Spot<'_>, errors: &mut Errors) {
     let known = |name: &str| ["iqn", "eui", "naa"].iter().any(|prefix| name.starts_with(prefix));
     for (at, shown) in [(at.at("iqn"), at.at("iqn")), (at.at("initiatorName"), at.at("initiatorname"))] {
-        if !at.is_empty() && !known(at.text()) {
+        if at.is_empty() {
+            continue;
+        }
+        if !known(at.text()) {
             let detail = "must be valid format starting with iqn, eui, or naa";
             errors.invalid(&shown.with(at.value), detail);
+        } else if !is_iscsi_name(at.text()) {
+            errors.invalid(&shown.with(at.value), "must be valid format");
         }
     }
     let lun = at.at("lun");
@@ -174,7 +206,8 @@ fn iscsi(at: &Spot<'_>, volume: &Spot<'_>, errors: &mut Errors) {
     }
 }
 
-fn flocker(at: &Spot<'_>, errors: &mut Errors) {
+/// A Flocker dataset, by name or UUID.
+pub(in crate::api::validation) fn flocker(at: &Spot<'_>, errors: &mut Errors) {
     let (name, uuid) = (at.at("datasetName"), at.at("datasetUUID"));
     match (name.is_empty(), uuid.is_empty()) {
         (true, true) => errors.required(at, "one of datasetName and datasetUUID is required"),
@@ -192,7 +225,8 @@ fn flocker(at: &Spot<'_>, errors: &mut Errors) {
     }
 }
 
-fn fibre_channel(at: &Spot<'_>, errors: &mut Errors) {
+/// Fibre Channel, by targets or by ids.
+pub(in crate::api::validation) fn fibre_channel(at: &Spot<'_>, errors: &mut Errors) {
     let (targets, ids, lun) = (at.at("targetWWNs"), at.at("wwids"), at.at("lun"));
     match (targets.is_empty(), ids.is_empty()) {
         (true, true) => errors.required(&targets, "must specify either targetWWNs or wwids, but not both"),
@@ -219,7 +253,8 @@ fn secret_reference(kind: &str, at: &Spot<'_>, errors: &mut Errors) {
     }
 }
 
-fn flex_options(at: &Spot<'_>, errors: &mut Errors) {
+/// Options of a flex volume, of no namespace that is reserved.
+pub(in crate::api::validation) fn flex_options(at: &Spot<'_>, errors: &mut Errors) {
     for (key, option) in at.entries() {
         let space = format!(".{}", key.split('/').next().unwrap_or_default().to_lowercase());
         if key.contains('/') && (space.ends_with(".kubernetes.io") || space.ends_with(".k8s.io")) {

@@ -440,3 +440,32 @@ fn a_disruption_budget_has_one_bound() {
         ],
     );
 }
+
+#[test]
+fn claims_of_a_set_are_right_before_its_first_pod() {
+    let claim =
+        |spec: Value| json!({ "volumeClaimTemplates": [{ "metadata": { "name": "data" }, "spec": spec }] });
+    let right =
+        json!({ "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } });
+    check_spec(
+        "apps",
+        "StatefulSet",
+        vec![
+            (claim(right.clone()), &[]),
+            (
+                claim(json!({})),
+                &[
+                    "spec.volumeClaimTemplates[0].spec.accessModes: Required value: at least 1 access mode is required",
+                    "spec.volumeClaimTemplates[0].spec.resources[storage]: Required value",
+                ],
+            ),
+            (
+                claim(merged(right, json!({ "volumeMode": "Tape" }))),
+                &[
+                    "spec.volumeClaimTemplates[0].spec.volumeMode: Unsupported value: \"Tape\": supported values: \"Block\", \
+                 \"Filesystem\"",
+                ],
+            ),
+        ],
+    );
+}

@@ -9,6 +9,7 @@ use super::{
 use crate::api::names;
 use crate::api::selectors::Selector;
 use crate::api::status::FieldError;
+use crate::api::validation::claim_spec;
 use crate::api::validation::pod::template;
 use crate::api::validation::spot::{Errors, Spot};
 
@@ -58,6 +59,7 @@ pub fn stateful_set(object: &Value) -> Vec<FieldError> {
         }
     }
     always_runs(&spec.at("template"), "StatefulSet", &mut errors);
+    spec.at("volumeClaimTemplates").items().for_each(|claim| claim_spec(&claim.at("spec"), &mut errors));
     errors.into_list()
 }
 
