@@ -48,8 +48,8 @@ fn play_all(kubectl: &Path) -> Vec<String> {
 
 /// One after the other: their Pods want the same ports of this machine.
 #[test]
-fn sessions_go_as_written_with_the_kubectl_of_this_machine_and_a_newer_one() {
-    for kubectl in [installed(), crate::client("bin/kubectl-1.36")] {
+fn sessions_go_as_written_with_the_kubectl_of_this_machine_an_older_and_a_newer_one() {
+    for kubectl in [installed(), crate::client("bin/kubectl-1.28"), crate::client("bin/kubectl-1.36")] {
         let faults = play_all(&kubectl);
         assert!(faults.is_empty(), "{}:\n{}", kubectl.display(), faults.join("\n"));
     }
