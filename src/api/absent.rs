@@ -47,6 +47,11 @@ pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Absent>
     of(group, version).find(|absent| absent.plural == plural)
 }
 
+/// Every one.
+pub fn all() -> impl Iterator<Item = &'static Absent> {
+    ABSENT.iter()
+}
+
 /// All of a group and version.
 pub fn of(group: &str, version: &str) -> impl Iterator<Item = &'static Absent> {
     let is_asked = (group, version);

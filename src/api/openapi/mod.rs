@@ -4,6 +4,7 @@
 pub mod lists;
 mod paths;
 mod schemas;
+pub mod v2;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -18,6 +19,8 @@ pub use crate::api::model::{duplicate_fields, unknown_fields};
 
 /// The newest Kubernetes API whose types are served.
 const API_VERSION: &str = "v1.36";
+/// What the documents call themselves.
+const TITLE: &str = "leasehold, a coordinator that speaks the Kubernetes API";
 
 /// Hash of every document by its path. The documents depend on nothing but the program.
 static HASHES: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
@@ -57,7 +60,7 @@ pub fn document(path: &str) -> Option<Vec<u8>> {
     }
     let document = json!({
         "openapi": "3.0.0",
-        "info": { "title": "leasehold, a coordinator that speaks the Kubernetes API", "version": API_VERSION },
+        "info": { "title": TITLE, "version": API_VERSION },
         "paths": routes,
         "components": { "schemas": schemas::schemas(&kinds) },
     });

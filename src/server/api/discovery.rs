@@ -221,6 +221,7 @@ pub fn paths() -> Value {
             "/healthz",
             "/livez",
             "/metrics",
+            "/openapi/v2",
             "/openapi/v3",
             "/openid/v1/jwks",
             "/readyz",

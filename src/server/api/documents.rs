@@ -7,6 +7,7 @@ use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, LOCA
 use hyper::body::Incoming;
 use serde_json::Value;
 
+use super::negotiate::{Alternative, alternatives};
 use super::query::Query;
 use super::reply::Reply;
 use super::route::{Route, is_served};
@@ -38,6 +39,7 @@ impl Endpoint {
             Route::Resources { group, version } if is_served(group, Some(version)) => {
                 json(discovery::resources(group, version))
             }
+            Route::OpenApiV2 => Ok(openapi_v2(accept)),
             Route::OpenApi(None) => json(openapi::index()),
             Route::OpenApi(Some(path)) => openapi_document(path, &query, request),
             Route::Absent(absent) => Err(absent.refusal()),
@@ -68,6 +70,15 @@ impl Endpoint {
         let verdict = if passes { "passed" } else { "failed" };
         Ok(Reply::text(if passes { 200 } else { 500 }, format!("{lines}{endpoint} check {verdict}\n")))
     }
+}
+
+/// Older clients name the form in protobuf as is no media type: with an `@`.
+fn openapi_v2(accept: Option<&str>) -> Reply {
+    let in_protobuf = |it: &Alternative<'_>| it.media_type.replace('@', ".") == openapi::v2::PROTOBUF;
+    if accept.is_some_and(|accept| alternatives(accept).first().is_some_and(in_protobuf)) {
+        return Reply { media_type: openapi::v2::PROTOBUF, ..Reply::json(200, openapi::v2::encoded()) };
+    }
+    Reply::json(200, openapi::v2::document().to_string())
 }
 
 /// Documents are made when they are asked for; clients keep them by their hash.

@@ -37,6 +37,8 @@ pub enum Route {
         /// E.g. `v1`.
         version: String,
     },
+    /// `/openapi/v2`
+    OpenApiV2,
     /// `/openapi/v3`, `/openapi/v3/PATH`
     OpenApi(Option<String>),
     /// Objects of a kind.
@@ -97,6 +99,7 @@ impl Route {
             [endpoint @ ("healthz" | "livez" | "readyz"), check] => {
                 Self::Health { endpoint: endpoint.into(), check: Some(check.into()) }
             }
+            ["openapi", "v2"] => Self::OpenApiV2,
             ["openapi", "v3"] => Self::OpenApi(None),
             ["openapi", "v3", ref rest @ ..] => Self::OpenApi(Some(rest.join("/"))),
             ["api"] => Self::CoreVersions,
