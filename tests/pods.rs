@@ -27,9 +27,37 @@ fn pod(inits: &str, mains: usize, policy: &str) -> Value {
         "volumes": [{"name": "v", "emptyDir": {}}], "terminationGracePeriodSeconds": 30}})
 }
 
+/// What a container is asked and told, by letter: `s`tartup, `r`eadiness, `l`iveness, `g`reeted (postStart), `w`arned
+/// (preStop). Init containers get nothing.
+fn equip(mut pod: Value, letters: &[&str]) -> Value {
+    let command = json!({"exec": {"command": ["true"]}});
+    let probe = |failures: u32| json!({"exec": {"command": ["true"]}, "periodSeconds": 5, "failureThreshold": failures});
+    let mut letters = letters.iter();
+    for list in ["initContainers", "containers"] {
+        for container in pod["spec"][list].as_array_mut().expect("a list") {
+            let Some(letters) = letters.next() else { break };
+            if container["name"].as_str().is_some_and(|name| name.starts_with("init")) {
+                continue;
+            }
+            for letter in letters.chars() {
+                match letter {
+                    's' => container["startupProbe"] = probe(2),
+                    'r' => container["readinessProbe"] = probe(1),
+                    'l' => container["livenessProbe"] = probe(2),
+                    'g' => container["lifecycle"]["postStart"] = command.clone(),
+                    _ => container["lifecycle"]["preStop"] = command.clone(),
+                }
+            }
+        }
+    }
+    pod
+}
+
 fn any_pod() -> impl Strategy<Value = Value> {
-    ("[is]{0,3}", 1..3_usize, prop::sample::select(vec!["Always", "OnFailure", "Never"]))
-        .prop_map(|(inits, mains, policy)| pod(&inits, mains, policy))
+    let policy = prop::sample::select(vec!["Always", "OnFailure", "Never"]);
+    let letters = prop::sample::select(vec!["", "", "r", "l", "s", "srl", "g", "w", "gsrlw"]);
+    ("[is]{0,3}", 1..3_usize, policy, prop::collection::vec(letters, 5))
+        .prop_map(|(inits, mains, policy, letters)| equip(pod(&inits, mains, policy), &letters))
 }
 
 fn any_turn() -> impl Strategy<Value = Turn> {
@@ -109,6 +137,24 @@ fn lives() -> Vec<Life> {
         Life { name: "job", pod: pod("s", 1, "Never"), exits: &[("main0", 0)], deleted: false },
         Life { name: "failed init", pod: pod("si", 1, "Never"), exits: &[("init1", 3)], deleted: false },
         Life { name: "deleted", pod: pod("ss", 2, "Always"), exits: &[], deleted: true },
+        Life {
+            name: "probed",
+            pod: equip(pod("s", 2, "Always"), &["srl", "srl", "r"]),
+            exits: &[],
+            deleted: false,
+        },
+        Life {
+            name: "told",
+            pod: equip(pod("s", 2, "Always"), &["gw", "grw", "w"]),
+            exits: &[("main0", 1)],
+            deleted: false,
+        },
+        Life {
+            name: "told and deleted",
+            pod: equip(pod("s", 2, "Always"), &["gsw", "srlw", "w"]),
+            exits: &[],
+            deleted: true,
+        },
         Life { name: "deleted job", pod: pod("", 1, "Never"), exits: &[("main0", 0)], deleted: true },
     ]
 }
@@ -132,12 +178,17 @@ fn live(life: &Life, stop: Option<usize>, half_made: bool) -> (World, bool) {
             && world.exit_named(name, *code)
         {
             exits.next();
-        } else if life.deleted && !deleted {
-            deleted = true;
-            world.delete(30);
-        } else if !world.sleep_to_deadline() {
+            continue;
+        }
+        // Probes go on for ever.
+        let rests = exits.as_slice().is_empty() && oracles::only_probes_go_on(&world);
+        if !rests && world.sleep_to_deadline() {
+            continue;
+        }
+        if !life.deleted || std::mem::replace(&mut deleted, true) {
             break;
         }
+        world.delete(30);
     }
     (world, restarted)
 }

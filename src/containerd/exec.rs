@@ -123,8 +123,22 @@ impl Runtime {
         absent_is_fine(answer.map(drop).map_err(RuntimeError::from))
     }
 
+    /// Waits until the process has ended, and says with which code. An error says that nobody can tell.
+    pub async fn wait_exec(&self, id: &ExecId) -> Result<u32, RuntimeError> {
+        let request = WaitRequest { container_id: id.container.clone(), exec_id: id.exec.clone() };
+        let answer = self.connection().tasks().wait(self.connection().request(request)).await?;
+        Ok(answer.into_inner().exit_status)
+    }
+
     /// Kills the process, waits for its end, and takes away what containerd keeps of it. Idempotent.
     pub async fn end_exec(&self, id: &ExecId) -> Result<(), RuntimeError> {
+        let request = GetRequest { container_id: id.container.clone(), exec_id: id.exec.clone() };
+        let answer = self.connection().tasks().get(self.connection().request(request)).await;
+        let process = answer.ok().and_then(|answer| answer.into_inner().process);
+        if process.is_some_and(|process| process.status() == Status::Created) {
+            // It was never started: there is nothing to be killed or waited for.
+            return self.delete_exec(id).await;
+        }
         self.kill_exec(id).await?;
         let request = WaitRequest { container_id: id.container.clone(), exec_id: id.exec.clone() };
         let mut tasks = self.connection().tasks();

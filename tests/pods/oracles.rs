@@ -1,7 +1,7 @@
 //! What must hold, whatever happens. Small, separate, each under the name of what it says.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
-use leasehold::agent::pod::{ContainerRef, Effect};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodStatus};
+use leasehold::agent::pod::{ContainerRef, Effect, HookKind, ProbeKind};
 use leasehold::time::Instant;
 
 use crate::world::{Body, World};
@@ -30,10 +30,58 @@ pub(crate) fn a_wish_is_allowed(world: &World, wish: &Effect) {
     if *wish == Effect::RemoveSandbox && world.ending_told {
         assert!(world.containers.is_empty(), "the sandbox goes before {:?}", world.containers);
     }
+    a_probe_or_hook_is_allowed(world, wish);
     if let Effect::StartContainer { run, .. } = wish {
         assert!(!world.ending_told, "{run:?} is started in a Pod that must go");
         let other = |wish: &Effect| matches!(wish, Effect::StartContainer { run: other, .. } if other.name == run.name);
         assert!(!world.wishes.iter().any(other), "two runs of {} are being started", run.name);
+    }
+}
+
+fn spec_of<'a>(world: &'a World, name: &str) -> Option<&'a Container> {
+    let spec = world.pod.spec.as_ref()?;
+    spec.init_containers.iter().flatten().chain(&spec.containers).find(|container| container.name == name)
+}
+
+fn is_hooked(container: &Container) -> bool {
+    container.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some())
+}
+
+fn a_probe_or_hook_is_allowed(world: &World, wish: &Effect) {
+    match wish {
+        Effect::Probe { run, kind, .. } => {
+            let container = spec_of(world, &run.name).expect("only what the spec has is probed");
+            let asked = ProbeKind::Startup;
+            let started = container.startup_probe.is_none() || world.good.contains(&(run.clone(), asked));
+            assert_eq!(*kind == asked, !started, "{wish:?} out of order");
+            assert!(
+                !is_hooked(container) || world.greeted.contains(run),
+                "{wish:?} before its hook has ended"
+            );
+            let ends = world.ending_told;
+            assert!(*kind == ProbeKind::Readiness || !ends, "{wish:?} in a Pod that must go");
+        }
+        Effect::RunHook { run, hook: HookKind::PostStart, .. } => {
+            assert!(!world.ending_told, "{wish:?} in a Pod that must go");
+            assert!(!world.greeted.contains(run) || world.agent_deaths > 0, "{wish:?} twice");
+        }
+        _ => {}
+    }
+}
+
+pub(crate) fn nothing_is_up_or_ready_that_was_not_found_so(world: &World, status: &PodStatus) {
+    let running =
+        |status: &&ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
+    for status in containers(status).filter(running) {
+        let Some(container) = spec_of(world, &status.name) else { continue };
+        let run = ContainerRef { name: status.name.clone(), attempt: status.restart_count as u32 };
+        let good = |kind| world.good.contains(&(run.clone(), kind));
+        let started = container.startup_probe.is_none() || good(ProbeKind::Startup);
+        assert!(started || status.started == Some(false), "{run:?} counts as started");
+        let ready = started && (container.readiness_probe.is_none() || good(ProbeKind::Readiness));
+        assert!(ready || !status.ready, "{run:?} counts as ready");
+        let greeted = !is_hooked(container) || world.greeted.contains(&run) || world.ending_told;
+        assert!(greeted || !status.ready, "{run:?} is ready before its hook has ended");
     }
 }
 
@@ -102,6 +150,20 @@ pub(crate) fn all_run(world: &World) -> bool {
     let status = world.machine.status();
     let ready = status.conditions.iter().flatten().any(|each| each.type_ == "Ready" && each.status == "True");
     ready && !world.ending_told
+}
+
+/// Whether nothing will happen any more but probes: what runs is ready, nothing waits, and a main container runs.
+pub(crate) fn only_probes_go_on(world: &World) -> bool {
+    let status = world.machine.status();
+    let runs = |each: &ContainerStatus| each.state.as_ref().is_some_and(|state| state.running.is_some());
+    let waits = |each: &ContainerStatus| each.state.as_ref().is_some_and(|state| state.waiting.is_some());
+    let mains = || status.container_statuses.iter().flatten();
+    let still = containers(status).all(|each| !waits(each) && (!runs(each) || each.ready || is_init(each)));
+    still && mains().any(runs) && !world.ending_told && world.wishes.is_empty() && world.mail.is_empty()
+}
+
+fn is_init(status: &ContainerStatus) -> bool {
+    status.name.starts_with("init")
 }
 
 pub(crate) fn it_runs_or_has_ended(world: &World) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use leasehold::agent::pod::{
-    ContainerRef, Effect, Exit, Host, ImageFailure, Input, ObservedContainer, ObservedState, PodMachine,
-    PodRecord, StartFailure, container_id,
+    ContainerRef, Effect, Exit, HookKind, Host, ImageFailure, Input, ObservedContainer, ObservedState,
+    PodMachine, PodRecord, ProbeKind, ProbeOutcome, StartFailure, container_id,
 };
 use leasehold::time::{Instant, WallTime};
 use proptest::sample::Index;
@@ -87,12 +87,18 @@ pub(crate) struct World {
     pub(crate) volumes: bool,
     /// Init containers that have succeeded in this sandbox.
     pub(crate) completed: BTreeSet<String>,
+    /// Probes that the machine has been told good news of.
+    pub(crate) good: BTreeSet<(ContainerRef, ProbeKind)>,
+    /// The same of postStart hooks.
+    pub(crate) greeted: BTreeSet<ContainerRef>,
     /// Every run that ever came to be, in order.
     pub(crate) started: Vec<ContainerRef>,
     /// The machine has been told that the Pod must go.
     pub(crate) ending_told: bool,
     pub(crate) finished: bool,
     pub(crate) statuses: Vec<PodStatus>,
+    /// How often the agent has died.
+    pub(crate) agent_deaths: u32,
     /// A new agent may write once more what was written.
     repeats: bool,
     /// What happened, for whoever reads a failure.
@@ -119,9 +125,12 @@ impl World {
             sandbox: false,
             volumes: false,
             completed: BTreeSet::new(),
+            good: BTreeSet::new(),
+            greeted: BTreeSet::new(),
             started: Vec::new(),
             ending_told: false,
             finished: false,
+            agent_deaths: 0,
             statuses: Vec::new(),
             repeats: false,
             story: Vec::new(),
@@ -182,9 +191,9 @@ impl World {
         if !self.containerd_up {
             self.switch_containerd();
         }
-        for _ in 0..400 {
+        for _ in 0..2000 {
             while self.step() || self.end_an_init_container() {}
-            if oracles::all_run(self) || !self.sleep_to_deadline() {
+            if oracles::all_run(self) || oracles::only_probes_go_on(self) || !self.sleep_to_deadline() {
                 return;
             }
         }
@@ -231,10 +240,24 @@ impl World {
     fn tell(&mut self, input: Input) {
         self.now += Duration::from_millis(1);
         self.story.push(format!("{:?} heard {input:?}", self.now));
+        self.note_health(&input);
         let (now, wall) = (self.instant(), wall(self.now));
         self.machine.handle(input, now, wall);
         self.collect();
         oracles::no_deadline_has_passed(self, self.instant());
+    }
+
+    /// Takes note of what the machine is told of probes and hooks.
+    fn note_health(&mut self, input: &Input) {
+        match input {
+            Input::Probed { run, kind, outcome: ProbeOutcome::Success | ProbeOutcome::Warning(_) } => {
+                self.good.insert((run.clone(), *kind));
+            }
+            Input::HookEnded { run, hook: HookKind::PostStart, failure: None } => {
+                self.greeted.insert(run.clone());
+            }
+            _ => {}
+        }
     }
 
     fn collect(&mut self) {
@@ -249,6 +272,7 @@ impl World {
                 }
                 Effect::WriteStatus(status) => {
                     oracles::a_status_follows_from_the_one_before(self.statuses.last(), &status);
+                    oracles::nothing_is_up_or_ready_that_was_not_found_so(self, &status);
                     let repeats = std::mem::take(&mut self.repeats);
                     assert!(repeats || self.statuses.last() != Some(&*status), "a status is written twice");
                     self.pod.status = Some((*status).clone());
@@ -263,6 +287,8 @@ impl World {
                 | Effect::MountVolumes
                 | Effect::EnsureImage { .. }
                 | Effect::StartContainer { .. }
+                | Effect::Probe { .. }
+                | Effect::RunHook { .. }
                 | Effect::Signal { .. }
                 | Effect::RemoveContainer { .. }
                 | Effect::RemoveSandbox => {
@@ -300,6 +326,18 @@ impl World {
             Effect::MountVolumes => Some(Input::VolumesFailed { message: message() }),
             Effect::EnsureImage { container, image, .. } => Some(image_answer(container, &image, ok)),
             Effect::StartContainer { run, .. } => Some(self.start(run, fault)),
+            Effect::Probe { run, kind, .. } => {
+                let outcome = match fault {
+                    Fault::None => ProbeOutcome::Success,
+                    Fault::Ignored => ProbeOutcome::Warning("odd".into()),
+                    Fault::Fails => ProbeOutcome::Failure(message()),
+                    Fault::FailsLate => ProbeOutcome::Unknown(message()),
+                };
+                Some(Input::Probed { run, kind, outcome })
+            }
+            Effect::RunHook { run, hook, .. } => {
+                Some(Input::HookEnded { run, hook, failure: (!ok).then(message) })
+            }
             Effect::Signal { run, signal } => {
                 if self.containers.get(&run) == Some(&Body::Running) && ok {
                     self.exit(&run, 128 + signal);
@@ -417,6 +455,7 @@ impl World {
             oracles::a_record_says_all_of_the_status(&before, self.machine.status());
         }
         self.repeats = true;
+        self.agent_deaths += 1;
         self.ending_told = self.pod.metadata.deletion_timestamp.is_some();
         if self.containerd_up {
             let observed = self.observed();

@@ -9,6 +9,7 @@
 //! | `volumes-ready`, `volumes-failed TEXT` | |
 //! | `pulling NAME`, `image NAME`, `pulled NAME`, `image-failed NAME KIND TEXT` | `image NAME stop=SIGQUIT` sets STOPSIGNAL |
 //! | `started RUN`, `start-failed RUN KIND TEXT`, `exited RUN CODE [oom] [TEXT]`, `removed RUN`, `stuck RUN TEXT` | RUN is `web-0` |
+//! | `probed RUN KIND ok`, `… failed TEXT`, `… odd TEXT`, `… unknown TEXT`; `hooked RUN KIND [failed TEXT]` | answers |
 //! | `delete 30s`, `gone`, `set` with a merge patch in YAML below | changes of the object |
 //! | `sources-changed`, `runtime-down`, `timer` | |
 //! | `agent-restart`, `reboot` | the machine is made anew from its record, read back from JSON |
@@ -23,8 +24,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use leasehold::agent::pod::{
-    ContainerRef, Effect, Exit, Host, ImageFailure, Input, ObservedContainer, ObservedState, PodMachine,
-    Pull, StartFailure, container_id,
+    ContainerRef, Effect, Exit, HookKind, Host, ImageFailure, Input, ObservedContainer, ObservedState,
+    PodMachine, ProbeKind, ProbeOutcome, Pull, StartFailure, container_id,
 };
 use leasehold::time::{Instant, WallTime};
 use serde_json::{Value, json};
@@ -62,7 +63,7 @@ impl World for PodWorld {
             }
             "status" => return yaml(self.machine().status()),
             "wait" => {
-                let at = self.machine().next_deadline().expect("the machine waits for something");
+                let Some(at) = self.machine().next_deadline() else { return "no deadline\n".into() };
                 self.now = self.booted_at + at.since_boot();
                 let answer = self.feed(Input::Timer);
                 return format!("at {}s\n{answer}", self.now.as_secs_f64());
@@ -163,6 +164,14 @@ impl PodWorld {
                 Input::ContainerStartFailed { run: run(), reason: start_failure(words[2]), message: text(3) }
             }
             "exited" => Input::ContainerExited { run: run(), exit: self.exit(&words[2..]) },
+            "probed" => {
+                let (kind, outcome) = (probe_kind(words[2]), probe_outcome(words[3], text(4)));
+                Input::Probed { run: run(), kind, outcome }
+            }
+            "hooked" => {
+                let failure = (words.get(3) == Some(&"failed")).then(|| text(4));
+                Input::HookEnded { run: run(), hook: hook_kind(words[2]), failure }
+            }
             "removed" => Input::ContainerRemoved { run: run() },
             "stuck" => Input::ContainerStuck { run: run(), message: text(2) },
             "delete" => self.change(&json!({"metadata": {"deletionTimestamp": EPOCH,
@@ -220,6 +229,33 @@ fn span(text: &str) -> Duration {
     Duration::from_secs_f64(text.trim_end_matches('s').parse().expect("seconds"))
 }
 
+fn probe_kind(text: &str) -> ProbeKind {
+    match text {
+        "startup" => ProbeKind::Startup,
+        "readiness" => ProbeKind::Readiness,
+        "liveness" => ProbeKind::Liveness,
+        other => panic!("no probe is called {other}"),
+    }
+}
+
+fn probe_outcome(text: &str, message: String) -> ProbeOutcome {
+    match text {
+        "ok" => ProbeOutcome::Success,
+        "odd" => ProbeOutcome::Warning(message),
+        "failed" => ProbeOutcome::Failure(message),
+        "unknown" => ProbeOutcome::Unknown(message),
+        other => panic!("no probe ends {other}"),
+    }
+}
+
+fn hook_kind(text: &str) -> HookKind {
+    match text {
+        "postStart" => HookKind::PostStart,
+        "preStop" => HookKind::PreStop,
+        other => panic!("no hook is called {other}"),
+    }
+}
+
 fn image_failure(text: &str) -> ImageFailure {
     match text {
         "ErrImagePull" => ImageFailure::ErrImagePull,
@@ -267,6 +303,13 @@ fn print(effect: &Effect) -> String {
         Effect::StartContainer { run: target, image_id, ips } => {
             format!("start {} from {image_id} with {}", run(target), ips.join(" "))
         }
+        Effect::Probe { run: target, kind, ips } => {
+            format!("probe {} of {} at {}", format!("{kind:?}").to_lowercase(), run(target), ips.join(" "))
+        }
+        Effect::RunHook { run: target, hook, .. } => {
+            let name = if *hook == HookKind::PostStart { "postStart" } else { "preStop" };
+            format!("run {name} of {}", run(target))
+        }
         Effect::Signal { run: target, signal } => format!("signal {signal} to {}", run(target)),
         Effect::RemoveContainer { run: target } => format!("remove {}", run(target)),
         Effect::RemoveSandbox => "remove sandbox".to_owned(),
@@ -294,14 +337,17 @@ fn print_status(status: &PodStatus) -> String {
         let ready = if ready.status == "True" { "Ready" } else { "not Ready" };
         let _ = write!(line, ", {ready} since {since}");
     }
-    let inits = status.init_container_statuses.iter().flatten();
-    for container in inits.chain(status.container_statuses.iter().flatten()) {
-        let _ = write!(line, "; {}", print_container(container));
+    for container in status.init_container_statuses.iter().flatten() {
+        let _ = write!(line, "; {}", print_container(container, true));
+    }
+    for container in status.container_statuses.iter().flatten() {
+        let _ = write!(line, "; {}", print_container(container, false));
     }
     line
 }
 
-fn print_container(container: &ContainerStatus) -> String {
+/// What runs to its end, as init containers do, is ready only then.
+fn print_container(container: &ContainerStatus, init: bool) -> String {
     let end = |state: &k8s_openapi::api::core::v1::ContainerState| {
         let end = state.terminated.as_ref()?;
         Some(format!("{} {}", end.reason.as_deref().unwrap_or_default(), end.exit_code))
@@ -310,6 +356,8 @@ fn print_container(container: &ContainerStatus) -> String {
     let now = match (&state.waiting, end(&state)) {
         (Some(waiting), _) => waiting.reason.clone().unwrap_or_default(),
         (None, Some(end)) => end,
+        (None, None) if container.started == Some(false) => "running, not started".into(),
+        (None, None) if !container.ready && !init => "running, not ready".into(),
         (None, None) => "running".into(),
     };
     let last =

@@ -1,20 +1,33 @@
 //! The way out: when it begins, how containers are stopped, how everything is removed.
 //!
-//! Main containers are stopped first, then sidecars from the last to the first. When the grace is over each gets the
-//! short window that the kubelet gives, then `SIGKILL`. Stop before remove: nothing is taken away under a process.
+//! All are told at once, by their preStop hooks, which count within the grace. Main containers are stopped first, then
+//! sidecars from the last to the first. When the grace is over each gets the short window that the kubelet gives, then
+//! `SIGKILL`. Stop before remove: nothing is taken away under a process.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Container;
 
 use super::event::{DEADLINE_EXCEEDED, DEADLINE_EXCEEDED_MESSAGE, Event};
-use super::flight::{Errand, KILL_AGAIN, Leftover, Stopping, Turn};
-use super::interface::{ContainerRef, Effect};
+use super::flight::{Errand, KILL_AGAIN, Leftover, StopStep, Stopping, Turn};
+use super::health::Finding;
+use super::interface::{ContainerRef, Effect, HookKind};
 use super::machine::{Containerd, PodMachine};
 use super::record::{Cause, Ending, Sandbox, Verdict};
 use super::spec::{self, Role, SIGKILL as KILL};
 use super::status::phase;
 use crate::time::Instant;
+
+/// How a container is to be stopped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StopOrder {
+    /// When the grace is over.
+    pub(super) kill_at: Instant,
+    /// Nobody is asked.
+    pub(super) at_once: bool,
+    /// Nothing must stop before it.
+    pub(super) turn: bool,
+}
 
 impl PodMachine {
     /// Begins the end where it is due.
@@ -128,20 +141,14 @@ impl PodMachine {
 
     fn stop_in_order(&mut self, ending: Ending, now: Instant) {
         let pod = self.pod.clone();
-        let grace_over = ending.at_once || now >= ending.kill_at;
         let busy =
             |(role, container): (Role, &Container)| role != Role::Init && self.is_busy(&container.name);
         let last_busy =
             spec::containers(&pod).enumerate().filter(|(_, each)| busy(*each)).map(|(at, _)| at).last();
         for (at, (role, container)) in spec::containers(&pod).enumerate() {
-            if self.record.container(&container.name).running().is_none() {
-                continue;
-            }
-            if role == Role::Sidecar && Some(at) < last_busy && !grace_over {
-                self.wake_at(ending.kill_at);
-            } else {
-                self.stop(&container.name, ending.kill_at, ending.at_once, now);
-            }
+            let turn = role != Role::Sidecar || Some(at) >= last_busy;
+            let order = StopOrder { kill_at: ending.kill_at, at_once: ending.at_once, turn };
+            self.stop(role, container, order, now);
         }
     }
 
@@ -151,37 +158,42 @@ impl PodMachine {
             || self.record.containers.get(name).is_some_and(|known| known.running().is_some())
     }
 
-    /// Asks the running container to stop, and kills it when its time is over.
-    pub(super) fn stop(&mut self, name: &str, kill_at: Instant, at_once: bool, now: Instant) {
+    /// Runs the preStop hook of the running container, asks it to stop, and kills it when its time is over.
+    pub(super) fn stop(&mut self, role: Role, container: &Container, order: StopOrder, now: Instant) {
+        let name = &container.name;
+        let Some(health) = self.record.container(name).running().map(|run| run.health.clone()) else {
+            return;
+        };
         if self.containerd != Containerd::Up {
             return;
         }
-        match self.flight(name).stopping {
-            None if at_once => {
-                self.say_stopping(name);
-                self.send(name, KILL, Stopping::kill(now));
+        let doomed = health.doom.map(|doom| doom.kill_at);
+        let kill_at = doomed.into_iter().chain([order.kill_at]).min().unwrap_or(order.kill_at);
+        let mut stopping = if let Some(stopping) = self.flight(name).stopping {
+            stopping
+        } else {
+            self.say_stopping(name);
+            let hook = spec::hook(role, container, HookKind::PreStop);
+            let hooked = hook.is_some() && !health.has(Finding::Warned) && !order.at_once && now < kill_at;
+            if hooked {
+                self.run_hook(name, HookKind::PreStop);
             }
-            None => {
-                self.say_stopping(name);
-                self.send(name, self.stop_signal(name), Stopping::ask(now, kill_at));
-            }
-            Some(mut stopping) => {
-                stopping.hasten(kill_at, at_once, now);
-                if now < stopping.due() {
-                    self.flight(name).stopping = Some(stopping);
-                    self.wake_at(stopping.due());
-                } else {
-                    self.send(name, KILL, Stopping::kill(now));
-                }
-            }
+            Stopping::new(hooked, kill_at)
+        };
+        stopping.hasten(kill_at);
+        let step = stopping.step(order.turn || doomed.is_some(), order.at_once, now);
+        self.flight(name).stopping = Some(stopping);
+        match step {
+            StopStep::Ask => self.send(name, self.stop_signal(name)),
+            StopStep::Kill => self.send(name, KILL),
+            StopStep::Wait => {}
         }
+        self.wake_at(stopping.due());
     }
 
-    fn send(&mut self, name: &str, signal: i32, stopping: Stopping) {
+    fn send(&mut self, name: &str, signal: i32) {
         let Some(run) = self.record.container(name).running() else { return };
         let run = ContainerRef { name: name.to_owned(), attempt: run.attempt };
-        self.flight(name).stopping = Some(stopping);
-        self.wake_at(stopping.due());
         self.wish(Effect::Signal { run, signal });
     }
 
@@ -191,9 +203,11 @@ impl PodMachine {
         spec::stop_signal(container, run.and_then(|run| run.stop_signal.as_deref()))
     }
 
-    /// The Event, unless it was said that the container is replaced.
+    /// The Event, unless it was said why the container is stopped.
     fn say_stopping(&mut self, name: &str) {
-        if !self.record.container(name).replace {
+        let known = self.record.container(name);
+        let doomed = known.running().is_some_and(|run| run.health.doom.is_some());
+        if !known.replace && !doomed {
             self.container_event(name, Event::stopping(name));
         }
     }

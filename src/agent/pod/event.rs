@@ -1,7 +1,10 @@
 //! Events about a Pod, in upstream's words.
 
+use super::health::Why;
 use super::interface::{Effect, ImageFailure, Pull};
+use super::probe::ProbeKind;
 use super::retry::go_duration;
+use super::spec::Role;
 
 /// One Event before it is said of which container.
 #[derive(Clone, Debug)]
@@ -83,6 +86,46 @@ impl Event {
 
     pub(super) fn definition_changed(container: &str) -> Self {
         Self::normal("Killing", format!("Container {container} definition changed, will be restarted"))
+    }
+
+    /// `message` may be empty.
+    pub(super) fn probe_failed(kind: ProbeKind, message: &str) -> Self {
+        Self::warning("Unhealthy", format!("{} probe failed: {message}", kind.title()))
+    }
+
+    pub(super) fn probe_unknown(kind: ProbeKind, message: &str) -> Self {
+        let title = kind.title();
+        Self::warning("Unhealthy", format!("{title} probe errored and resulted in unknown state: {message}"))
+    }
+
+    pub(super) fn probe_warning(kind: ProbeKind, message: &str) -> Self {
+        Self::warning("ProbeWarning", format!("{} probe warning: {message}", kind.title()))
+    }
+
+    /// A container is ended for what was found of it.
+    pub(super) fn condemned(container: &str, role: Role, why: Why, restarts: bool) -> Self {
+        let probe = match why {
+            Why::PostStart => return Self::normal("Killing", "FailedPostStartHook"),
+            Why::Liveness => "liveness",
+            Why::Startup => "startup",
+        };
+        let message = match role {
+            Role::Init | Role::Sidecar => format!("Init container {container} failed {probe} probe"),
+            Role::Main if restarts => {
+                format!("Container {container} failed {probe} probe, will be restarted")
+            }
+            Role::Main => format!("Container {container} failed {probe} probe"),
+        };
+        Self::normal("Killing", message)
+    }
+
+    /// What the hook has said may be secret.
+    pub(super) fn post_start_failed() -> Self {
+        Self::warning("FailedPostStartHook", "PostStartHook failed")
+    }
+
+    pub(super) fn pre_stop_failed() -> Self {
+        Self::warning("FailedPreStopHook", "PreStopHook failed")
     }
 
     pub(super) fn sandbox_failed(message: &str) -> Self {

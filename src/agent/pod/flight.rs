@@ -1,10 +1,13 @@
 //! What is under way: wishes without an answer, and what is left of earlier runs. Lost with the agent, found again by
 //! the first `Observed`.
 
-use super::interface::Exit;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::interface::{Exit, HookKind};
+use super::probe::{Course, ProbeKind};
 use super::retry::{Pace, Retry};
 use crate::time::Instant;
-use std::time::Duration;
 
 /// 2 s, the kubelet's least time between a stop signal and `SIGKILL`, so that whoever comes last in the order of
 /// termination has a chance too.
@@ -76,39 +79,75 @@ pub(super) struct Starting {
     pub(super) exit: Option<Exit>,
 }
 
-/// A running container that has been asked to stop.
+/// A running container on its way out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stopping {
-    asked: Instant,
+    stage: Stage,
     kill_at: Instant,
-    killed: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Its preStop hook runs.
+    Hooked,
+    /// It may be asked when its turn comes.
+    Prepared,
+    /// It has been asked.
+    Asked(Instant),
+    /// It has been killed.
+    Killed(Instant),
+}
+
+/// What to do about a container that is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StopStep {
+    /// Send the stop signal.
+    Ask,
+    /// Send `SIGKILL`.
+    Kill,
+    /// Nothing yet.
+    Wait,
 }
 
 impl Stopping {
-    /// Asked now; killed at `kill_at`, but not before it had a chance.
-    pub(super) fn ask(now: Instant, kill_at: Instant) -> Self {
-        Self { asked: now, kill_at, killed: None }
+    /// Killed at `kill_at`, but not before it had a chance; asked when its hook has ended.
+    pub(super) fn new(hooked: bool, kill_at: Instant) -> Self {
+        Self { stage: if hooked { Stage::Hooked } else { Stage::Prepared }, kill_at }
     }
 
-    /// Killed now.
-    pub(super) fn kill(now: Instant) -> Self {
-        Self { asked: now, kill_at: now, killed: Some(now) }
-    }
-
-    /// The grace was shortened.
-    pub(super) fn hasten(&mut self, kill_at: Instant, at_once: bool, now: Instant) {
-        self.kill_at = self.kill_at.min(kill_at);
-        if at_once {
-            self.kill_at = now;
-            self.asked = self.asked.min(now - STOP_WINDOW);
+    /// Its hook has ended.
+    pub(super) fn prepared(&mut self) {
+        if self.stage == Stage::Hooked {
+            self.stage = Stage::Prepared;
         }
     }
 
-    /// When it is killed next.
-    pub(super) fn due(self) -> Instant {
-        match self.killed {
-            Some(killed) => killed + KILL_AGAIN,
-            None => self.kill_at.max(self.asked + STOP_WINDOW),
+    /// The grace was shortened.
+    pub(super) fn hasten(&mut self, kill_at: Instant) {
+        self.kill_at = self.kill_at.min(kill_at);
+    }
+
+    /// What is to be done now, and takes note of it. `turn` says that nothing must stop before it.
+    pub(super) fn step(&mut self, turn: bool, at_once: bool, now: Instant) -> StopStep {
+        let waits = match self.stage {
+            Stage::Killed(_) => now < self.due(),
+            Stage::Asked(_) | Stage::Hooked => !at_once && now < self.due(),
+            Stage::Prepared => !at_once && !turn && now < self.due(),
+        };
+        let asks = !at_once && matches!(self.stage, Stage::Hooked | Stage::Prepared);
+        if waits {
+            return StopStep::Wait;
+        }
+        self.stage = if asks { Stage::Asked(now) } else { Stage::Killed(now) };
+        if asks { StopStep::Ask } else { StopStep::Kill }
+    }
+
+    /// When the next step is due at the latest.
+    pub(super) fn due(&self) -> Instant {
+        match self.stage {
+            Stage::Hooked | Stage::Prepared => self.kill_at,
+            Stage::Asked(asked) => self.kill_at.max(asked + STOP_WINDOW),
+            Stage::Killed(killed) => killed + KILL_AGAIN,
         }
     }
 }
@@ -119,6 +158,14 @@ pub(super) struct Flight {
     pub(super) image: Image,
     pub(super) starting: Option<Starting>,
     pub(super) stopping: Option<Stopping>,
+    /// Hooks of the running container that are under way.
+    pub(super) hooks: BTreeSet<HookKind>,
+    /// Its probes.
+    pub(super) probes: BTreeMap<ProbeKind, Course>,
+    /// The attempt that these belong to.
+    pub(super) probed_run: Option<u32>,
+    /// The container was found running by an agent that has not started it.
+    pub(super) resumed: bool,
     /// Until when the status shows how the last try failed; then it shows the back-off.
     pub(super) failure_shown: Option<Instant>,
 }

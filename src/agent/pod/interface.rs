@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde::{Deserialize, Serialize};
 
+use super::probe::{ProbeKind, ProbeOutcome};
 use super::record::PodRecord;
 use crate::time::WallTime;
 
@@ -127,6 +128,15 @@ pub enum StartFailure {
     RunContainerError,
 }
 
+/// A moment in a container's life at which it is told so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HookKind {
+    /// Right after its start; until it has ended the container does not count as running.
+    PostStart,
+    /// Before it is asked to stop.
+    PreStop,
+}
+
 /// What may happen to a Pod on its node.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -207,6 +217,24 @@ pub enum Input {
         /// How.
         exit: Exit,
     },
+    /// A probe has an answer.
+    Probed {
+        /// Which run.
+        run: ContainerRef,
+        /// Which probe.
+        kind: ProbeKind,
+        /// What it has found.
+        outcome: ProbeOutcome,
+    },
+    /// A hook has come to its end.
+    HookEnded {
+        /// Which run.
+        run: ContainerRef,
+        /// Which hook.
+        hook: HookKind,
+        /// Why it failed, if it did.
+        failure: Option<String>,
+    },
     /// The run's task, snapshot and containerd record are gone.
     ContainerRemoved {
         /// Which run.
@@ -260,6 +288,25 @@ pub enum Effect {
         /// `image_id` of the image's last `ImageReady`.
         image_id: String,
         /// Pod IPs, for the environment.
+        ips: Vec<String>,
+    },
+    /// Probe a running container once. → `Probed`
+    Probe {
+        /// Which run.
+        run: ContainerRef,
+        /// Which of its probes.
+        kind: ProbeKind,
+        /// Pod IPs.
+        ips: Vec<String>,
+    },
+    /// Run a hook of a running container. A `PreStop` hook that takes longer than the grace is waited for no longer.
+    /// → `HookEnded`
+    RunHook {
+        /// Which run.
+        run: ContainerRef,
+        /// Which of its hooks.
+        hook: HookKind,
+        /// Pod IPs.
         ips: Vec<String>,
     },
     /// Send a signal to the container's first process; `SIGKILL` to all of its processes. What it causes is seen as

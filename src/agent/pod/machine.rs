@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::event::{self, Event};
 use super::flight::{Errand, Flight, Image, Leftover, Starting};
+use super::health::{Health, Why};
 use super::interface::{ContainerRef, Effect, Exit, Host, ImageFailure, Input, Pull, StartFailure};
 use super::record::{Cause, PodRecord, Run, RunState, Sandbox, Waiting};
 use super::retry::Pace;
@@ -137,6 +138,7 @@ impl PodMachine {
             None => self.keep_running(now),
             Some(ending) => self.wind_down(ending, now),
         }
+        self.keep_probing(now);
         self.clear_leftovers(now);
     }
 
@@ -218,6 +220,8 @@ impl PodMachine {
                 self.start_failed(&run, reason, &message, now, wall);
             }
             Input::ContainerExited { run, exit } => self.exited(run, exit, now),
+            Input::Probed { run, kind, outcome } => self.probed(&run, kind, &outcome, now),
+            Input::HookEnded { run, hook, failure } => self.hook_ended(&run, hook, failure, now),
             Input::ContainerRemoved { run } => {
                 self.leftovers.remove(&run);
             }
@@ -253,6 +257,7 @@ impl PodMachine {
     fn containerd_left(&mut self) {
         if self.containerd == Containerd::Up {
             self.containerd = Containerd::Down;
+            self.void_probes();
         }
     }
 
@@ -377,8 +382,12 @@ impl PodMachine {
     ) {
         let Starting { attempt, image, image_id, stop_signal, exit: _ } = starting;
         let incarnation = self.record.incarnation;
-        let run_record = Run { attempt, id, image, image_id, stop_signal, incarnation, state };
+        let (begun, health) = (now, Health::default());
+        let run_record = Run { attempt, id, image, image_id, stop_signal, incarnation, state, begun, health };
         self.record.container(&run.name).begin(run_record, now);
+        let flight = self.flight(&run.name);
+        flight.resumed = false;
+        flight.hooks.clear();
     }
 
     /// A run that nobody waits for: unless it is the one known to run, it must go.
@@ -431,8 +440,12 @@ impl PodMachine {
         let state = container.running().filter(|known| known.attempt == run.attempt);
         if let Some(Run { id, state: RunState::Running { started_at, .. }, .. }) = state {
             let how = end_of(id, Some(*started_at), &exit);
+            if state.and_then(|run| run.health.doom).is_some_and(|doom| doom.why == Why::PostStart) {
+                flight.failure_shown = Some(now + FAILURE_SHOWN);
+            }
             container.end(how, now);
             flight.stopping = None;
+            flight.hooks.clear();
         } else if !matches!(self.leftovers.get(&run), Some(Leftover::Alive { .. })) {
             return;
         }

@@ -21,15 +21,22 @@
 //! `machine` hears and speaks, `running` brings up, `ending` takes down, `observe` believes containerd's list, `status`
 //! says it in the words of the API. Each turn decides from the whole state: a spurious wake-up is harmless.
 //!
-//! Architecture invariant: nothing here knows how an effect is performed. Absent so far: probes, postStart and preStop
-//! hooks, ephemeral containers, in-place resize, restart rules that restart all containers.
+//! Probes and hooks (`probe`, `probing`, `hooks`) go beside: what they have found stands in the record (`health`), what
+//! is under way does not, so that the agent's restart flips nothing.
+//!
+//! Architecture invariant: nothing here knows how an effect is performed. Absent so far: ephemeral containers, in-place
+//! resize, restart rules that restart all containers.
 
 mod ending;
 mod event;
 mod flight;
+mod health;
+mod hooks;
 mod interface;
 mod machine;
 mod observe;
+mod probe;
+mod probing;
 mod record;
 mod retry;
 mod running;
@@ -37,10 +44,11 @@ mod spec;
 mod status;
 
 pub use interface::{
-    ContainerRef, Effect, Exit, Host, ImageFailure, Input, ObservedContainer, ObservedState, Pull,
+    ContainerRef, Effect, Exit, HookKind, Host, ImageFailure, Input, ObservedContainer, ObservedState, Pull,
     PullPolicy, StartFailure,
 };
 pub use machine::PodMachine;
+pub use probe::{ProbeKind, ProbeOutcome};
 pub use record::PodRecord;
 
 use sha2::{Digest, Sha256};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::flight::{Errand, Leftover};
+use super::health::Health;
 use super::interface::{ContainerRef, ObservedContainer, ObservedState};
 use super::machine::{Containerd, PodMachine, end_of};
 use super::record::{Run, RunState, Sandbox};
@@ -73,6 +74,8 @@ impl PodMachine {
             (RunState::Running { pid: known_pid, .. }, ObservedState::Running { pid, .. }) => {
                 *known_pid = *pid;
                 run.incarnation = incarnation;
+                let flight = self.flight(&container.run.name);
+                flight.resumed |= flight.probed_run.is_none();
                 return;
             }
             (RunState::Running { started_at, .. }, ObservedState::Exited { exit, .. }) => {
@@ -104,7 +107,8 @@ impl PodMachine {
         let runs = matches!(state, RunState::Running { .. });
         let of_old = !runs && self.record.sandbox == Sandbox::Absent;
         let incarnation = self.record.incarnation - u32::from(of_old);
-        let newest = Run { attempt: run.attempt, id, image, image_id, stop_signal, incarnation, state };
+        let (attempt, begun, health) = (run.attempt, now, Health::default());
+        let newest = Run { attempt, id, image, image_id, stop_signal, incarnation, state, begun, health };
         self.record.container(&run.name).begin(newest, now);
         if !runs {
             self.leave_over(container);

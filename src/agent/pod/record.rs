@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition};
 use serde::{Deserialize, Serialize};
 
+use super::health::Health;
 use super::interface::Host;
 use super::retry::{CrashLoop, Retry};
 use super::spec::{self, Role};
@@ -132,6 +133,12 @@ pub(super) struct Run {
     /// Which sandbox it was made in.
     pub(super) incarnation: u32,
     pub(super) state: RunState,
+    /// When it came to be, on this boot's clock: delays of probes count from here.
+    #[serde(default)]
+    pub(super) begun: Instant,
+    /// What probes and hooks have found. A record without was written when nobody asked.
+    #[serde(default = "Health::unasked")]
+    pub(super) health: Health,
 }
 
 /// What a run does.
@@ -255,6 +262,8 @@ impl ContainerRecord {
             stop_signal: None,
             incarnation: SEEDED,
             state,
+            begun: Instant::default(),
+            health: Health::of_status(status.started.unwrap_or(false), status.ready),
         });
         Self { run, previous, ..Self::default() }
     }

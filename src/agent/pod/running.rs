@@ -2,8 +2,10 @@
 
 use k8s_openapi::api::core::v1::Container;
 
+use super::ending::StopOrder;
 use super::event::Event;
 use super::flight::{Image, Leftover, Starting, Turn};
+use super::health;
 use super::interface::{ContainerRef, Effect, ImageFailure};
 use super::machine::{Containerd, PodMachine};
 use super::record::{Sandbox, Waiting};
@@ -62,8 +64,8 @@ impl PodMachine {
         }
     }
 
-    /// Init containers one after the other, sidecars on the way, then all main containers at once. Images are fetched
-    /// ahead of their turn.
+    /// Init containers one after the other, sidecars on the way until they have started, then all main containers at
+    /// once, save that those after one with a postStart hook wait for it. Images are fetched ahead of their turn.
     fn keep_containers(&mut self, now: Instant) {
         let pod = self.pod.clone();
         let volumes = self.record.volumes_mounted || !self.has_volumes();
@@ -81,9 +83,13 @@ impl PodMachine {
                 }
                 Role::Sidecar => {
                     self.tend(role, container, gate, now);
-                    gate &= passed || self.record.container(&container.name).running().is_some();
+                    let known = self.record.container(&container.name);
+                    gate &= passed || health::has_started(role, container, known);
                 }
-                Role::Main => self.tend(role, container, gate, now),
+                Role::Main => {
+                    self.tend(role, container, gate, now);
+                    gate &= !self.holds_up_others(role, container);
+                }
             }
         }
     }
@@ -113,9 +119,14 @@ impl PodMachine {
         }
     }
 
-    /// A changed image replaces the container, whatever the restart policy.
+    /// Its postStart hook is due first. A changed image replaces the container, whatever the restart policy.
     fn tend_running(&mut self, role: Role, container: &Container, now: Instant) {
+        self.greet(role, container);
         let known = self.record.container(&container.name);
+        if let Some(doom) = known.running().and_then(|run| run.health.doom) {
+            let order = StopOrder { kill_at: doom.kill_at, at_once: false, turn: true };
+            return self.stop(role, container, order, now);
+        }
         let changed = known.running().is_some_and(|run| run.image != spec::image(container));
         if !changed || role == Role::Init {
             return;
@@ -125,7 +136,8 @@ impl PodMachine {
             self.container_event(&container.name, Event::definition_changed(&container.name));
         }
         let grace = spec::grace(&self.pod);
-        self.stop(&container.name, now + grace, grace.is_zero(), now);
+        let order = StopOrder { kill_at: now + grace, at_once: grace.is_zero(), turn: true };
+        self.stop(role, container, order, now);
     }
 
     /// Whether a container that does not run should.

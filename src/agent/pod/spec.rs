@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, Pod, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerRestartRule, LifecycleHandler, Pod, PodSpec, Probe, ResourceRequirements,
+};
 
-use super::interface::PullPolicy;
+use super::interface::{HookKind, PullPolicy};
+use super::probe::ProbeKind;
 use crate::api::quantity::Quantity;
 
 /// 30 s, upstream's default of `terminationGracePeriodSeconds`.
@@ -110,6 +113,43 @@ pub(super) fn grace(pod: &Pod) -> Duration {
     let spec = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
     let seconds = deletion.or(spec).unwrap_or(GRACE_DEFAULT_SECONDS);
     Duration::from_secs(seconds.try_into().unwrap_or(0))
+}
+
+/// Whether a container that was found ill is followed by another run, whatever it ends with.
+pub(super) fn restarts_ill(pod: &Pod, role: Role, container: &Container) -> bool {
+    let pods = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
+    role == Role::Sidecar || container.restart_policy.as_deref().or(pods) != Some("Never")
+}
+
+/// A probe of a container. What runs to its end is not probed.
+pub(super) fn probe(role: Role, container: &Container, kind: ProbeKind) -> Option<&Probe> {
+    if role == Role::Init {
+        return None;
+    }
+    match kind {
+        ProbeKind::Startup => container.startup_probe.as_ref(),
+        ProbeKind::Readiness => container.readiness_probe.as_ref(),
+        ProbeKind::Liveness => container.liveness_probe.as_ref(),
+    }
+}
+
+/// A hook of a container. What runs to its end has none.
+pub(super) fn hook(role: Role, container: &Container, hook: HookKind) -> Option<&LifecycleHandler> {
+    let lifecycle = container.lifecycle.as_ref().filter(|_| role != Role::Init)?;
+    match hook {
+        HookKind::PostStart => lifecycle.post_start.as_ref(),
+        HookKind::PreStop => lifecycle.pre_stop.as_ref(),
+    }
+}
+
+/// Time from the stop signal to `SIGKILL` for a container that a probe has condemned: the Pod's, unless the probe has
+/// one of its own.
+pub(super) fn grace_after(pod: &Pod, probe: Option<&Probe>) -> Duration {
+    let own = probe.and_then(|probe| probe.termination_grace_period_seconds);
+    match own.filter(|_| pod.metadata.deletion_grace_period_seconds.is_none()) {
+        Some(seconds) => Duration::from_secs(seconds.try_into().unwrap_or(0)),
+        None => grace(pod),
+    }
 }
 
 /// `activeDeadlineSeconds`.

@@ -1,5 +1,7 @@
-//! Processes started in containers for people: who waits for which end. Which processes there are stands on disk as
+//! Processes started in containers, for people and for the node itself: who waits for which end. Which processes there are stands on disk as
 //! well: the agent's death cuts people off, and its successor ends what they have left running.
+
+mod capture;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use crate::containerd::{ExecId, Exited, Runtime, RuntimeError, Stdio};
 use crate::driver::clock;
 use crate::server::node::{self, ExecRequest};
 
+pub(super) use capture::{Captured, Uncaptured, capture};
+
 /// Files named by exec, each with the id of its container.
 const DIR: &str = "execs";
 
@@ -27,6 +31,10 @@ pub(super) struct Execs {
     run: u64,
     ends: Ends,
     count: AtomicU64,
+    /// FIFOs of those that the node itself listens to.
+    fifos: PathBuf,
+    /// Those that an earlier agent has left, until its processes are ended.
+    stale: Mutex<Vec<capture::Stale>>,
 }
 
 /// One of them. Dropped when nobody cares any more; then it is killed and forgotten.
@@ -39,8 +47,11 @@ pub(super) struct Execution {
 }
 
 impl Execs {
-    pub(super) fn new(disk: Disk) -> Self {
+    /// `fifos` is a directory of its own.
+    pub(super) fn new(disk: Disk, fifos: PathBuf) -> Self {
         Self {
+            stale: Mutex::new(capture::open_stale(&fifos)),
+            fifos,
             disk,
             run: clock::wall().0.as_millisecond() as u64,
             ends: Ends::default(),
@@ -67,6 +78,7 @@ impl Execs {
             }
             forget(&self.disk, &id);
         }
+        locked(&self.stale).clear();
     }
 
     /// Starts a process in a container.

@@ -119,12 +119,12 @@ impl Hands {
             adverts,
         } = parts;
         Self {
+            execs: Execs::new(disk.clone(), config.runtime_dir.join("captures")),
             config,
             runtime,
             client,
             session_deadline,
             adverts,
-            execs: Execs::new(disk.clone()),
             disk,
             recorder,
             logs,

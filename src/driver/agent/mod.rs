@@ -279,7 +279,8 @@ fn watch_containerd(hands: &Arc<Hands>, inputs: &mpsc::Sender<Input>) {
                 RuntimeEvent::Connected => {
                     hands.refresh_runtime().await;
                     hands.images_changed.notify_one();
-                    hands.execs.end_orphans(&hands.runtime).await;
+                    let hands = hands.clone();
+                    tokio::spawn(async move { hands.execs.end_orphans(&hands.runtime).await });
                 }
                 RuntimeEvent::ImagesChanged => {
                     hands.images_changed.notify_one();

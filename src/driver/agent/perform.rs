@@ -1,6 +1,10 @@
 //! Performs what the Pods' machines want, each effect in a task of its own, answered by inputs.
 
+mod grpc;
+mod hook;
+mod http;
 mod image;
+mod probe;
 mod start;
 
 use std::collections::BTreeSet;
@@ -15,7 +19,7 @@ use super::hosted::Uid;
 use super::node::Input;
 use super::sources::{Known, SourceKind, SourceRef};
 use crate::agent::downward::PodFacts;
-use crate::agent::pod::{self, ContainerRef, Exit, PullPolicy, container_id};
+use crate::agent::pod::{self, ContainerRef, Exit, HookKind, ProbeKind, PullPolicy, container_id};
 use crate::agent::sources::{Sources, references};
 use crate::agent::tokens;
 use crate::api::{pod_resources, service_account};
@@ -39,6 +43,8 @@ pub(super) enum Work {
     MountVolumes,
     EnsureImage { container: String, image: String, policy: PullPolicy },
     StartContainer { run: ContainerRef, image_id: String, ips: Vec<String> },
+    Probe { run: ContainerRef, kind: ProbeKind, ips: Vec<String> },
+    RunHook { run: ContainerRef, hook: HookKind, ips: Vec<String> },
     Signal { run: ContainerRef, signal: i32 },
     RemoveContainer { run: ContainerRef },
     RemoveSandbox,
@@ -93,6 +99,14 @@ pub(super) async fn perform(hands: &Arc<Hands>, pod: &Arc<Pod>, work: Work, answ
                 }
             };
             answers.give(input).await;
+        }
+        Work::Probe { run, kind, ips } => {
+            let outcome = probe::probe(hands, pod, &run, kind, &ips).await;
+            answers.give(pod::Input::Probed { run, kind, outcome }).await;
+        }
+        Work::RunHook { run, hook, ips } => {
+            let failure = hook::run(hands, pod, &run, hook, &ips).await;
+            answers.give(pod::Input::HookEnded { run, hook, failure }).await;
         }
         Work::Signal { run, signal } => {
             let id = container_id(&answers.uid, &run.name, run.attempt);

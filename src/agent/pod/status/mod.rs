@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use self::conditions::{Facts, OWNED};
 use self::phase::Circumstances;
+use super::health;
 use super::interface::Host;
 use super::record::{ContainerRecord, Ending, PodRecord, Run, RunState, Sandbox};
 use super::spec::{self, Role};
@@ -143,8 +144,8 @@ fn container_status(
     nothing_yet: &str,
 ) -> ContainerStatus {
     let run = known.run.as_ref();
-    let running = known.running().is_some();
-    let (state, last) = states(known, ending, nothing_yet);
+    let pending = !health::is_up(role, container, known) && ending.is_none();
+    let (state, last) = states(known, ending, pending, nothing_yet);
     let succeeded = state.terminated.as_ref().is_some_and(|end| end.exit_code == 0);
     ContainerStatus {
         name: container.name.clone(),
@@ -152,8 +153,8 @@ fn container_status(
         image_id: run.map(|run| run.image_id.clone()).unwrap_or_default(),
         container_id: run.map(Run::url),
         restart_count: run.map_or(0, |run| run.attempt as i32),
-        started: Some(running),
-        ready: if role == Role::Init { succeeded } else { running },
+        started: Some(health::has_started(role, container, known)),
+        ready: if role == Role::Init { succeeded } else { health::is_ready(role, container, known) },
         state: Some(state),
         last_state: last.map(terminated),
         resources: container.resources.clone().filter(|_| run.is_some()),
@@ -166,15 +167,20 @@ fn container_status(
     }
 }
 
-/// What a container does now, and how the run before that ended. A container that is going to be started again waits;
-/// in an ending Pod none is.
+/// What a container does now, and how the run before that ended. A container that is going to be started again waits,
+/// and so does one whose postStart hook is `pending`; in an ending Pod none is.
 fn states(
     known: &ContainerRecord,
     ending: Option<&Ending>,
+    pending: bool,
     nothing_yet: &str,
 ) -> (ContainerState, Option<ContainerStateTerminated>) {
     let why = known.waiting.as_ref().filter(|_| ending.is_none());
     match (known.run.as_ref().map(|run| &run.state), why) {
+        (Some(RunState::Running { .. }), why) if pending => {
+            let reason = why.map_or(nothing_yet, |why| &why.reason);
+            (waiting(reason, why.map(|why| why.message.as_str())), known.previous.clone())
+        }
         (Some(RunState::Running { started_at, .. }), _) => {
             let running = ContainerStateRunning { started_at: Some(time(*started_at)) };
             (ContainerState { running: Some(running), ..ContainerState::default() }, known.previous.clone())

@@ -474,6 +474,14 @@ impl NodeLoop {
                 let pod = hosted.pod.clone();
                 self.spawn(uid, perform::Work::EnsureImage { container, image, policy }, pod);
             }
+            Effect::Probe { run, kind, ips } => {
+                let pod = hosted.pod.clone();
+                self.spawn(uid, perform::Work::Probe { run, kind, ips }, pod);
+            }
+            Effect::RunHook { run, hook, ips } => {
+                let pod = hosted.pod.clone();
+                self.spawn(uid, perform::Work::RunHook { run, hook, ips }, pod);
+            }
             Effect::Signal { run, signal } => {
                 let pod = hosted.pod.clone();
                 self.spawn(uid, perform::Work::Signal { run, signal }, pod);
