@@ -48,24 +48,17 @@ fn is_hooked(container: &Container) -> bool {
 }
 
 fn a_probe_or_hook_is_allowed(world: &World, wish: &Effect) {
-    match wish {
-        Effect::Probe { run, kind, .. } => {
-            let container = spec_of(world, &run.name).expect("only what the spec has is probed");
-            let asked = ProbeKind::Startup;
-            let started = container.startup_probe.is_none() || world.good.contains(&(run.clone(), asked));
-            assert_eq!(*kind == asked, !started, "{wish:?} out of order");
-            assert!(
-                !is_hooked(container) || world.greeted.contains(run),
-                "{wish:?} before its hook has ended"
-            );
-            let ends = world.ending_told;
-            assert!(*kind == ProbeKind::Readiness || !ends, "{wish:?} in a Pod that must go");
-        }
-        Effect::RunHook { run, hook: HookKind::PostStart, .. } => {
-            assert!(!world.ending_told, "{wish:?} in a Pod that must go");
-            assert!(!world.greeted.contains(run) || world.agent_deaths > 0, "{wish:?} twice");
-        }
-        _ => {}
+    if let Effect::Probe { run, kind, .. } = wish {
+        let container = spec_of(world, &run.name).expect("only what the spec has is probed");
+        let asked = ProbeKind::Startup;
+        let started = container.startup_probe.is_none() || world.good.contains(&(run.clone(), asked));
+        assert_eq!(*kind == asked, !started, "{wish:?} out of order");
+        assert!(!is_hooked(container) || world.greeted.contains(run), "{wish:?} before its hook has ended");
+        assert!(*kind == ProbeKind::Readiness || !world.ending_told, "{wish:?} in a Pod that must go");
+    }
+    if let Effect::RunHook { run, hook: HookKind::PostStart, .. } = wish {
+        assert!(!world.ending_told, "{wish:?} in a Pod that must go");
+        assert!(!world.greeted.contains(run) || world.agent_deaths > 0, "{wish:?} twice");
     }
 }
 

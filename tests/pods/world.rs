@@ -249,14 +249,13 @@ impl World {
 
     /// Takes note of what the machine is told of probes and hooks.
     fn note_health(&mut self, input: &Input) {
-        match input {
-            Input::Probed { run, kind, outcome: ProbeOutcome::Success | ProbeOutcome::Warning(_) } => {
-                self.good.insert((run.clone(), *kind));
-            }
-            Input::HookEnded { run, hook: HookKind::PostStart, failure: None } => {
-                self.greeted.insert(run.clone());
-            }
-            _ => {}
+        if let Input::Probed { run, kind, outcome } = input
+            && matches!(outcome, ProbeOutcome::Success | ProbeOutcome::Warning(_))
+        {
+            self.good.insert((run.clone(), *kind));
+        }
+        if let Input::HookEnded { run, hook: HookKind::PostStart, failure: None } = input {
+            self.greeted.insert(run.clone());
         }
     }
 

@@ -70,7 +70,7 @@ impl PodMachine {
         }
         match (hook, failure) {
             (HookKind::PostStart, None) => {
-                self.with_health(&run.name, |health| health.set(Finding::Greeted, true))
+                self.with_health(&run.name, |health| health.set(Finding::Greeted, true));
             }
             (HookKind::PostStart, Some(message)) => self.greeting_failed(role, container, message, now),
             (HookKind::PreStop, failure) => {

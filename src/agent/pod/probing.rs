@@ -127,10 +127,10 @@ impl PodMachine {
     fn settle_probe(&mut self, role: Role, container: &Container, kind: ProbeKind, good: bool, now: Instant) {
         match (kind, good) {
             (ProbeKind::Readiness, ready) => {
-                self.with_health(&container.name, |health| health.set(Finding::Ready, ready))
+                self.with_health(&container.name, |health| health.set(Finding::Ready, ready));
             }
             (ProbeKind::Startup, true) => {
-                self.with_health(&container.name, |health| health.set(Finding::Started, true))
+                self.with_health(&container.name, |health| health.set(Finding::Started, true));
             }
             (ProbeKind::Startup, false) => self.condemn(role, container, Why::Startup, now),
             (ProbeKind::Liveness, true) => {}

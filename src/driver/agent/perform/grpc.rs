@@ -124,3 +124,6 @@ fn status_of(headers: &HeaderMap) -> Result<(), Failed> {
         Ok(code) => Err(Failed::call(code, text("grpc-message"))),
     }
 }
+
+#[cfg(test)]
+mod tests;

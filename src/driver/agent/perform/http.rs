@@ -335,3 +335,6 @@ fn told(error: hyper::Error) -> String {
         None => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;
