@@ -22,6 +22,12 @@ mod pod;
 mod session;
 #[path = "scenarios/session_faults.rs"]
 mod session_faults;
+#[path = "scenarios/steward.rs"]
+mod steward;
+#[path = "scenarios/steward_laws.rs"]
+mod steward_laws;
+#[path = "scenarios/steward_store.rs"]
+mod steward_store;
 
 /// What a scenario's inputs act upon.
 pub(crate) trait World {
@@ -39,6 +45,7 @@ fn world(kind: &str) -> Option<Box<dyn World>> {
         "pod" => Some(Box::new(pod::PodWorld::default())),
         "daemonset" => Some(Box::new(daemon_set::DaemonSetWorld::default())),
         "session" => Some(Box::new(session::SessionWorld::default())),
+        "steward" => Some(Box::new(steward::StewardWorld::default())),
         _ => None,
     }
 }

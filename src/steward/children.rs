@@ -1,5 +1,6 @@
 //! What controllers have in common about their children: whose they are, how they are named, and when a Pod counts.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,11 +33,12 @@ pub struct Claimed {
 
 /// Sorts out whose children these are, as upstream: the owner keeps those that it selects, lets go of those that it
 /// controls but no longer selects, and adopts those that nobody controls. An owner that is being deleted keeps what it
-/// has. Before it adopts, a consistent read must say that it still is.
+/// has. Before it adopts, a consistent read must say that it still is. Its children hold the `finalizer`, if there is one.
 pub fn claim(
     owner: &Object,
     selector: &Selector,
     fits: impl Fn(&Object) -> bool,
+    finalizer: Option<&str>,
     owned: Vec<Arc<Object>>,
     orphans: Vec<Arc<Object>>,
 ) -> Claimed {
@@ -49,7 +51,12 @@ pub fn claim(
         } else if !owner.is_ending() {
             let rest: Vec<_> = child.owners().iter().filter(|have| have.uid != owner.uid()).collect();
             let rest = if rest.is_empty() { Value::Null } else { json!(rest) };
-            released.push(action::metadata(&child, &json!({ "ownerReferences": rest })));
+            let mut fields = json!({ "ownerReferences": rest });
+            if let Some(finalizer) = finalizer {
+                let kept = child.meta.finalizers.iter().flatten().filter(|have| *have != finalizer);
+                fields["finalizers"] = json!(kept.collect::<Vec<_>>());
+            }
+            released.push(action::metadata(&child, &fields));
         }
     }
     for orphan in orphans {
@@ -59,7 +66,13 @@ pub fn claim(
         let mut owners = orphan.owners().to_vec();
         owners.retain(|have| have.uid != owner.uid());
         owners.push(owner.controls());
-        adopted.push(action::metadata(&orphan, &json!({ "ownerReferences": owners })));
+        let mut fields = json!({ "ownerReferences": owners });
+        if let Some(finalizer) = finalizer.filter(|finalizer| !orphan.has_finalizer(finalizer)) {
+            let mut finalizers = orphan.meta.finalizers.clone().unwrap_or_default();
+            finalizers.push(finalizer.to_owned());
+            fields["finalizers"] = json!(finalizers);
+        }
+        adopted.push(action::metadata(&orphan, &fields));
         claimed.kept.push(orphan);
     }
     if !adopted.is_empty() {
@@ -164,6 +177,38 @@ pub fn is_ready(pod: &Object) -> bool {
     ready_since(pod).is_some()
 }
 
+/// Of two active Pods, which is worth less, as upstream: unassigned, pending, not ready, ready for less time, restarted
+/// more often, younger.
+pub fn least_first(a: &Object, b: &Object) -> Ordering {
+    let created = |pod: &Object| pod.meta.creation_timestamp.as_ref().map(|time| time.0);
+    let ready = |pod: &Object| ready_since(pod).map(|since| since.0);
+    unassigned_first(a, b)
+        .then_with(|| ready(b).cmp(&ready(a)))
+        .then_with(|| restarts(b).cmp(&restarts(a)))
+        .then_with(|| created(b).cmp(&created(a)))
+        .then_with(|| a.uid().cmp(b.uid()))
+}
+
+/// The first steps of that order.
+pub fn unassigned_first(a: &Object, b: &Object) -> Ordering {
+    let is_assigned = |pod: &Object| !pod.text("/spec/nodeName").is_empty();
+    let progress = |pod: &Object| match phase(pod) {
+        "Pending" => 0,
+        "Unknown" => 1,
+        _ => 2,
+    };
+    is_assigned(a)
+        .cmp(&is_assigned(b))
+        .then_with(|| progress(a).cmp(&progress(b)))
+        .then_with(|| is_ready(a).cmp(&is_ready(b)))
+}
+
+/// Most restarts of any of its containers.
+pub fn restarts(pod: &Object) -> i64 {
+    let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    statuses.filter_map(|status| status["restartCount"].as_i64()).max().unwrap_or_default()
+}
+
 /// When it became ready; a condition without a time counts as the beginning of time.
 pub fn ready_since(pod: &Object) -> Option<WallTime> {
     let conditions = pod["status"]["conditions"].as_array()?;
@@ -181,6 +226,28 @@ pub fn until_available(pod: &Object, min_ready: Duration, wall: WallTime) -> Opt
 pub fn missing(since: WallTime, min_ready: Duration, wall: WallTime) -> Duration {
     let ready_for = Duration::try_from(wall.0.duration_since(since.0)).unwrap_or_default();
     min_ready.saturating_sub(ready_for)
+}
+
+/// Which way a share of a whole is rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// To the next number above.
+    Up,
+    /// To the next number below.
+    Down,
+}
+
+/// A number, or a percentage of `whole`; none where it is neither.
+pub fn scaled(told: &Value, whole: i64, rounding: Rounding) -> Option<i64> {
+    if let Some(number) = told.as_i64() {
+        return Some(number);
+    }
+    let percent: i64 = told.as_str()?.strip_suffix('%')?.parse().ok()?;
+    let hundredfold = percent.saturating_mul(whole);
+    Some(match rounding {
+        Rounding::Up => (hundredfold + 99).div_euclid(100),
+        Rounding::Down => hundredfold.div_euclid(100),
+    })
 }
 
 /// `spec.minReadySeconds`.
@@ -204,6 +271,21 @@ mod tests {
         assert_eq!(name_of(7).len(), NAME_BYTES_MAX);
         assert_ne!(name("web", "a", 7), name("web", "b", 7));
         assert!(name("web", "a", 0).starts_with("web-"));
+    }
+
+    #[test]
+    fn percentages_are_rounded_as_asked() {
+        let table = [
+            (json!(3), Some((3, 3))),
+            (json!("25%"), Some((3, 2))),
+            (json!("100%"), Some((10, 10))),
+            (json!("0%"), Some((0, 0))),
+            (json!("x"), None),
+        ];
+        for (told, expected) in table {
+            let both = scaled(&told, 10, Rounding::Up).zip(scaled(&told, 10, Rounding::Down));
+            assert_eq!(both, expected, "{told}");
+        }
     }
 
     proptest! {

@@ -50,8 +50,8 @@ pub fn hash(set: &Object) -> String {
 pub fn plan(case: Case<'_>) -> Plan {
     let Case { set, selector, tally, strays, orphans, revisions, orphan_revisions, wall } = case;
     let mut plan = Plan::default();
-    let pods = children::claim(set, selector, |_| true, strays, orphans);
-    let revisions = children::claim(set, selector, |_| true, revisions, orphan_revisions);
+    let pods = children::claim(set, selector, |_| true, None, strays, orphans);
+    let revisions = children::claim(set, selector, |_| true, None, revisions, orphan_revisions);
     plan.waves.extend(pods.waves.into_iter().chain(revisions.waves));
     let hash = hash(set);
     let history = History { owner: set, hash: &hash, label: REVISION_LABEL, revisions: &revisions.kept };

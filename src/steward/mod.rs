@@ -10,9 +10,12 @@ pub mod children;
 pub mod daemon_set;
 pub mod garbage;
 pub mod history;
+pub mod job;
 pub mod object;
 pub mod offers;
 pub mod queue;
+pub mod replica_set;
+pub mod stateful_set;
 pub mod table;
 pub mod view;
 
@@ -85,7 +88,11 @@ impl Steward {
             return None;
         }
         let row = &CONTROLLERS[key.0];
-        let failure = self.queue.trouble(&key, now).cloned();
+        let generation = self.view.anywhere(&key.1).and_then(|object| object.meta.generation);
+        let failure = self.queue.trouble(&key, generation, now).cloned();
+        if failure.is_some() {
+            self.queue.try_later(&key);
+        }
         if failure.as_ref().is_some_and(|failure| failure.reason.is_empty() || !row.tells_failures) {
             return None;
         }
@@ -99,10 +106,10 @@ impl Steward {
         }
         let object = self.view.anywhere(&key.1)?;
         if plan.waves.is_empty() {
-            self.queue.settled(&key, now);
+            self.queue.settled(&key, generation, now);
             return None;
         }
-        self.queue.begin(&key, now);
+        self.queue.begin(&key, generation, now);
         let root = self.view.root(&object);
         Some(Work { key, subject: object.target(), root, waves: plan.waves })
     }

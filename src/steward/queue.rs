@@ -30,6 +30,8 @@ pub struct Failure {
 struct Trouble {
     failures: u32,
     failure: Failure,
+    /// Of the object when the plan was made: what people have changed since is tried at once.
+    generation: Option<i64>,
     until: Instant,
 }
 
@@ -39,8 +41,8 @@ pub struct Queue {
     marked: BTreeSet<Key>,
     timed: BTreeSet<(Instant, Key)>,
     due: BTreeMap<Key, Instant>,
-    /// Cases whose plan is being carried out, and whether it was made in spite of a failure.
-    busy: BTreeMap<Key, bool>,
+    /// Cases whose plan is being carried out, whether it was made in spite of a failure, and for which generation.
+    busy: BTreeMap<Key, (bool, Option<i64>)>,
     awaited: BTreeMap<Key, (Instant, BTreeMap<String, Option<u64>>)>,
     awaiting: BTreeMap<String, BTreeSet<Key>>,
     troubles: BTreeMap<Key, Trouble>,
@@ -109,7 +111,7 @@ impl Queue {
 
     /// The case's plan has been carried out, or not.
     pub fn done(&mut self, key: &Key, failure: Option<Failure>, now: Instant) {
-        let in_spite = self.busy.remove(key).unwrap_or_default();
+        let (in_spite, generation) = self.busy.remove(key).unwrap_or_default();
         match failure {
             None if in_spite => {}
             None => drop(self.troubles.remove(key)),
@@ -117,7 +119,7 @@ impl Queue {
                 let failures = self.troubles.get(key).map_or(0, |trouble| trouble.failures + 1);
                 let pause = PAUSE_MIN.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX);
                 let until = now + pause;
-                self.troubles.insert(key.clone(), Trouble { failures, failure, until });
+                self.troubles.insert(key.clone(), Trouble { failures, failure, generation, until });
                 self.mark_at(key, until);
                 self.marked.insert(key.clone());
             }
@@ -130,8 +132,16 @@ impl Queue {
     }
 
     /// What keeps the case from being acted on at present.
-    pub fn trouble(&self, key: &Key, now: Instant) -> Option<&Failure> {
-        self.troubles.get(key).filter(|trouble| trouble.until > now).map(|trouble| &trouble.failure)
+    pub fn trouble(&self, key: &Key, generation: Option<i64>, now: Instant) -> Option<&Failure> {
+        let trouble = self.troubles.get(key)?;
+        (trouble.until > now && trouble.generation == generation).then_some(&trouble.failure)
+    }
+
+    /// The case is tried again when its pause is over, whatever woke it before.
+    pub fn try_later(&mut self, key: &Key) {
+        if let Some(until) = self.troubles.get(key).map(|trouble| trouble.until) {
+            self.mark_at(key, until);
+        }
     }
 
     /// The case is gone for good.
@@ -179,14 +189,14 @@ impl Queue {
     }
 
     /// The case's plan is being carried out.
-    pub fn begin(&mut self, key: &Key, now: Instant) {
-        let in_spite = self.trouble(key, now).is_some();
-        self.busy.insert(key.clone(), in_spite);
+    pub fn begin(&mut self, key: &Key, generation: Option<i64>, now: Instant) {
+        let in_spite = self.trouble(key, generation, now).is_some();
+        self.busy.insert(key.clone(), (in_spite, generation));
     }
 
     /// There is nothing to be done for the case.
-    pub fn settled(&mut self, key: &Key, now: Instant) {
-        if self.trouble(key, now).is_none() {
+    pub fn settled(&mut self, key: &Key, generation: Option<i64>, now: Instant) {
+        if self.trouble(key, generation, now).is_none() {
             self.troubles.remove(key);
         }
     }
@@ -214,7 +224,7 @@ mod tests {
         let mut queue = Queue::default();
         queue.mark(key("a"));
         assert_eq!(queue.take(at(0)), [key("a")]);
-        queue.begin(&key("a"), at(0));
+        queue.begin(&key("a"), None, at(0));
         queue.mark(key("a"));
         assert_eq!(queue.take(at(1)), [], "one plan at a time");
         queue.done(&key("a"), None, at(2));
@@ -241,11 +251,12 @@ mod tests {
         for pause in [50, 100, 200] {
             queue.done(&key("a"), Some(failure.clone()), at(now));
             assert_eq!(queue.take(at(now)), [key("a")], "to tell of the failure");
-            assert_eq!(queue.trouble(&key("a"), at(now + pause - 1)), Some(&failure));
+            assert_eq!(queue.trouble(&key("a"), None, at(now + pause - 1)), Some(&failure));
+            assert_eq!(queue.trouble(&key("a"), Some(2), at(now)), None, "it has been changed");
             assert_eq!(queue.next_deadline(), Some(at(now + pause)));
             now += pause;
             assert_eq!(queue.take(at(now)), [key("a")]);
-            assert_eq!(queue.trouble(&key("a"), at(now)), None);
+            assert_eq!(queue.trouble(&key("a"), None, at(now)), None);
         }
         queue.done(&key("a"), None, at(now));
         queue.done(&key("a"), Some(failure), at(now));

@@ -3,11 +3,13 @@
 
 use std::sync::LazyLock;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
 use super::action::{Action, Plan};
-use super::object::{KindId, id, of_reference};
+use super::object::{KindId, Object, id, of_reference};
 use super::queue::Failure;
 use super::view::{View, selector_of};
-use super::{daemon_set, garbage};
+use super::{daemon_set, garbage, job, replica_set, stateful_set};
 use crate::api::kinds::KINDS;
 use crate::time::WallTime;
 
@@ -70,6 +72,38 @@ pub static CONTROLLERS: &[Controller] = &[
         claims: &[POD, REVISION],
         tells_failures: false,
         plan: care_for_daemon_set,
+    },
+    Controller {
+        name: "replicaset",
+        owner: Some(("apps", "ReplicaSet")),
+        children: &[POD],
+        claims: &[POD],
+        tells_failures: true,
+        plan: |view, uid, moment| care_for_replicas(id("apps", "ReplicaSet"), view, uid, moment),
+    },
+    Controller {
+        name: "replicationcontroller",
+        owner: Some(("", "ReplicationController")),
+        children: &[POD],
+        claims: &[POD],
+        tells_failures: true,
+        plan: |view, uid, moment| care_for_replicas(id("", "ReplicationController"), view, uid, moment),
+    },
+    Controller {
+        name: "statefulset",
+        owner: Some(("apps", "StatefulSet")),
+        children: &[POD, REVISION],
+        claims: &[POD, REVISION],
+        tells_failures: false,
+        plan: care_for_stateful_set,
+    },
+    Controller {
+        name: "job",
+        owner: Some(("batch", "Job")),
+        children: &[POD],
+        claims: &[POD],
+        tells_failures: false,
+        plan: care_for_job,
     },
 ];
 
@@ -141,23 +175,38 @@ fn collect_garbage(view: &mut View, uid: &str, _moment: &Moment<'_>) -> Option<P
         let standing = standing(view, &object, owner);
         (Clone::clone(owner), standing)
     };
-    let owners = object.owners().iter().map(standing).collect();
+    let owners: Vec<_> = object.owners().iter().map(standing).collect();
+    if object.has_finalizer(job::TRACKING) {
+        let is_job = |(owner, standing): &(OwnerReference, garbage::Standing)| {
+            let is_there = !matches!(standing, garbage::Standing::Absent | garbage::Standing::Elsewhere);
+            owner.controller == Some(true) && owner.kind == "Job" && is_there
+        };
+        let unknown = owners.iter().filter(|(_, standing)| *standing == garbage::Standing::Unknown);
+        let unknown: Vec<_> = unknown.map(|(owner, _)| owner.clone()).collect();
+        let mut plan = Plan::default();
+        if !unknown.is_empty() {
+            let namespace = object.namespace().to_owned();
+            plan.then(vec![Action::LookUp { namespace, owners: unknown }]);
+            plan.wake_after(std::time::Duration::from_secs(1));
+            return Some(plan);
+        }
+        if !owners.iter().any(is_job) {
+            plan.then(job::release(&object));
+            return Some(plan);
+        }
+    }
     let dependants = view.dependants_of(uid);
     Some(garbage::plan(&garbage::Case { object: &object, owners, dependants }))
 }
 
-fn standing(
-    view: &View,
-    object: &super::object::Object,
-    owner: &k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference,
-) -> garbage::Standing {
+fn standing(view: &View, object: &Object, owner: &OwnerReference) -> garbage::Standing {
     use garbage::Standing;
     let Some(kind) = of_reference(owner) else { return Standing::Unresolvable };
     if KINDS[kind].namespaced && object.namespace().is_empty() {
         return Standing::Unresolvable;
     }
     let found = view.get(kind, &owner.uid);
-    let is_here = |found: &super::object::Object| {
+    let is_here = |found: &Object| {
         found.name() == owner.name && (!KINDS[kind].namespaced || found.namespace() == object.namespace())
     };
     match &found {
@@ -181,6 +230,61 @@ fn empty_namespace(view: &mut View, uid: &str, _moment: &Moment<'_>) -> Option<P
         plan.wake_after(std::time::Duration::from_secs(1));
     }
     Some(plan)
+}
+
+fn care_for_replicas(kind: KindId, view: &mut View, uid: &str, moment: &Moment<'_>) -> Option<Plan> {
+    let set = view.get(kind, uid)?;
+    let pod = id("", "Pod");
+    let selector = selector_of(&set);
+    let siblings = set.controller().map(|owner| view.children(kind, &owner.uid)).unwrap_or_default();
+    let case = replica_set::Case {
+        set: &set,
+        selector: &selector,
+        pods: view.children(pod, uid),
+        orphans: view.orphans(pod, &set, &selector),
+        related: siblings.iter().flat_map(|sibling| view.children(pod, sibling.uid())).collect(),
+        failure: moment.failure,
+        wall: moment.wall,
+    };
+    Some(replica_set::plan(case))
+}
+
+fn care_for_job(view: &mut View, uid: &str, moment: &Moment<'_>) -> Option<Plan> {
+    let pod = id("", "Pod");
+    let job = view.get(id("batch", "Job"), uid)?;
+    let selector = selector_of(&job);
+    let case = job::Case {
+        job: &job,
+        selector: &selector,
+        pods: view.children(pod, uid),
+        orphans: view.orphans(pod, &job, &selector),
+        wall: moment.wall,
+    };
+    Some(job::plan(case))
+}
+
+fn care_for_stateful_set(view: &mut View, uid: &str, moment: &Moment<'_>) -> Option<Plan> {
+    let set = view.get(id("apps", "StatefulSet"), uid)?;
+    let (pod, revision, claim) =
+        (id("", "Pod"), id("apps", "ControllerRevision"), id("", "PersistentVolumeClaim"));
+    let selector = selector_of(&set);
+    let pods = view.children(pod, uid);
+    let names = stateful_set::claim_names(&set, &pods);
+    let claims = names.into_iter().filter_map(|name| {
+        let found = view.by_name(claim, set.namespace(), &name)?;
+        Some((name, found))
+    });
+    let case = stateful_set::Case {
+        set: &set,
+        selector: &selector,
+        claims: claims.collect(),
+        pods,
+        orphans: view.orphans(pod, &set, &selector),
+        revisions: view.children(revision, uid),
+        orphan_revisions: view.orphans(revision, &set, &selector),
+        wall: moment.wall,
+    };
+    Some(stateful_set::plan(case))
 }
 
 fn care_for_daemon_set(view: &mut View, uid: &str, moment: &Moment<'_>) -> Option<Plan> {

@@ -7,6 +7,7 @@ mod access;
 mod apply;
 mod belongings;
 mod certificates;
+mod controllers;
 mod forms;
 mod garbage;
 mod kinds;
