@@ -10,8 +10,13 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 use crate::config::File;
 
-/// Exit code for a wrong command line, as clap's.
-const USAGE: i32 = 2;
+/// Exit code for a wrong command line or configuration file, as clap's.
+pub const USAGE: u8 = 2;
+
+/// What the user typed, in whatever place, cannot be used: nothing was begun.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Misused(#[from] anyhow::Error);
 
 /// Runs Kubernetes workloads on bare-metal nodes that decide for themselves what they host.
 #[derive(Debug, Parser)]
@@ -419,12 +424,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Cli> {
         return Ok(Cli::parse_from(args));
     };
     let explicit = first.get_one::<PathBuf>("config").cloned();
-    let file = File::read(explicit.as_deref(), &name)?;
-    let command = file.defaults_for(Cli::command(), &name)?;
+    let file = File::read(explicit.as_deref(), &name).map_err(Misused)?;
+    let command = file.defaults_for(Cli::command(), &name).map_err(Misused)?;
     let matches = command.try_get_matches_from(args).unwrap_or_else(|error| match file.blame(&error) {
         Some(blame) => {
             eprintln!("leasehold: {blame}");
-            std::process::exit(USAGE)
+            std::process::exit(USAGE.into())
         }
         None => error.exit(),
     });

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use leasehold::cli::{self, Cli, Command, Node};
+use leasehold::cli::{self, Cli, Command, Misused, Node, USAGE};
 use leasehold::{driver, telemetry};
 
 /// Worker threads of the long-running commands: a node daemon leaves the machine to its Pods.
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("leasehold: {}", told_once(&error));
-            ExitCode::FAILURE
+            if error.is::<Misused>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

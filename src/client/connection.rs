@@ -21,6 +21,11 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why there is no way to the coordinator.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
+    /// There is no such file.
+    #[error(
+        "there is no kubeconfig {0}: name one with --kubeconfig (the coordinator keeps its own in its --data-dir)"
+    )]
+    Absent(PathBuf),
     /// The kubeconfig cannot be read.
     #[error("kubeconfig {path}: {source}")]
     Kubeconfig {
@@ -92,6 +97,9 @@ impl Connection {
     pub async fn from_kubeconfig(path: &Path) -> Result<Self, ConnectionError> {
         let unreadable = |source| ConnectionError::Kubeconfig { path: path.into(), source: Box::new(source) };
         let unusable = |message: String| ConnectionError::Credentials { path: path.into(), message };
+        if !path.exists() {
+            return Err(ConnectionError::Absent(path.into()));
+        }
         let kubeconfig = Kubeconfig::read_from(path).map_err(unreadable)?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await

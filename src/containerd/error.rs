@@ -10,7 +10,7 @@ pub enum RuntimeError {
     /// containerd cannot be reached, or the connection broke: wait for [`RuntimeEvent::Connected`], then ask again.
     ///
     /// [`RuntimeEvent::Connected`]: super::RuntimeEvent::Connected
-    #[error("containerd cannot be reached: {0}")]
+    #[error("containerd cannot be reached: {0} (does it run? --containerd-address names its socket)")]
     Unavailable(String),
     /// It took longer than the call's bound; whether it happened is unknown.
     #[error("containerd did not answer in time: {0}")]

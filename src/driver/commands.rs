@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::cli::{Agent, Command, Coordinator as CoordinatorFlags, EndpointFlags, Up};
+use crate::cli::{Agent, Command, Coordinator as CoordinatorFlags, EndpointFlags, Misused, Up};
 use crate::client::Connection;
 use crate::coordinator::services::ServiceRange;
 use crate::driver::agent::{self, AgentConfig};
@@ -57,7 +57,7 @@ pub(super) fn need_root() -> anyhow::Result<()> {
 
 async fn agent(flags: Agent) -> anyhow::Result<()> {
     need_root()?;
-    let config = AgentConfig::new(&flags.node, &flags.data_dir)?;
+    let config = AgentConfig::new(&flags.node, &flags.data_dir).map_err(Misused::from)?;
     let own = flags.data_dir.join("kubeconfig");
     let node = config.node_name().to_owned();
     join_where_needed(&flags, Role::Node, &node, &own).await?;
@@ -140,7 +140,7 @@ fn keep_certificate(flags: &Agent, connection: &Connection, kubeconfig: &Path, r
 async fn up(flags: Up) -> anyhow::Result<()> {
     need_root()?;
     let (coordinator_dir, agent_dir) = (flags.data_dir.join("coordinator"), flags.data_dir.join("agent"));
-    let config = AgentConfig::new(&flags.node, &agent_dir)?;
+    let config = AgentConfig::new(&flags.node, &agent_dir).map_err(Misused::from)?;
     let coordinator = start_coordinator(&coordinator_dir, flags.listen, &flags.endpoint).await?;
     let admin = flags.data_dir.join("kubeconfig");
     coordinator.write_admin_kubeconfig(&admin)?;
@@ -176,7 +176,7 @@ async fn start_coordinator(
     service::allow_many_files();
     let config = CoordinatorConfig {
         extra_names: flags.tls_san.clone(),
-        service_ranges: service_ranges(&flags.service_cidr)?,
+        service_ranges: service_ranges(&flags.service_cidr).map_err(Misused::from)?,
         certificate_life: Duration::from_secs(flags.certificate_duration),
         ..CoordinatorConfig::new(data_dir.to_owned(), listen)
     };

@@ -41,12 +41,25 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Listens on an address. All addresses are those of IPv4 where the kernel has no IPv6.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    match TcpListener::bind(address).await {
+    let bound = match TcpListener::bind(address).await {
         Err(error) if address.is_ipv6() && address.ip().is_unspecified() && is_without_ipv6(&error) => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
         }
         bound => bound,
-    }
+    };
+    bound.map_err(in_words)
+}
+
+fn in_words(error: io::Error) -> io::Error {
+    let kind = error.kind();
+    let told = if kind == io::ErrorKind::AddrInUse {
+        "another program listens there: stop it, or name another port"
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        "this machine has no such address"
+    } else {
+        return error;
+    };
+    io::Error::new(kind, told)
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {

@@ -223,7 +223,7 @@ fn scan(file: &File) -> Result<BTreeMap<String, Region>, ArchiveError> {
     let mut archive = tar::Archive::new(file);
     let entries = archive.entries_with_seek()?;
     for entry in entries {
-        let entry = entry.map_err(|e| named("the tar", &e))?;
+        let entry = entry.map_err(|e| named("it cannot be read as a tar file", &e))?;
         let name = plain(&entry.path()?);
         let region = Region { offset: entry.raw_file_position(), size: entry.size() };
         let kind = entry.header().entry_type();

@@ -87,7 +87,7 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("--listen {address}: cannot listen: {source}")]
     Listen {
         /// Which.
         address: SocketAddr,

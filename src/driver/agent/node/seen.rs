@@ -184,7 +184,10 @@ impl NodeLoop {
 
     pub(super) fn absent(&mut self, same_cluster: bool, pods: Vec<String>, daemon_sets: Vec<String>) {
         if !same_cluster {
-            tracing::warn!("the coordinator has an older or another state; nothing is stopped");
+            tracing::warn!(
+                "the coordinator has an older or another state; nothing is stopped. If this node is to begin anew, run \
+                 `leasehold reset`"
+            );
         }
         for uid in pods {
             if same_cluster {
