@@ -67,6 +67,8 @@ pub enum Command {
     /// Work with the tokens by which machines join.
     #[command(subcommand)]
     Token(Token),
+    /// Tell why each node can host a Pod or a DaemonSet, or cannot, and what other labels would change.
+    Explain(Explain),
     /// Remove from this machine everything that an agent made: containers, mounts, namespaces, cgroups, logs.
     Reset(Reset),
     /// Write containers' output to their log files (started by the agent).
@@ -363,7 +365,30 @@ pub enum Token {
     },
 }
 
-/// How the `token` commands reach the cluster.
+/// Flags of `explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// What: pod/NAME or daemonset/NAME.
+    #[arg(value_name = "KIND/NAME")]
+    pub subject: String,
+    /// Its namespace.
+    #[arg(long, short, default_value = "default")]
+    pub namespace: String,
+    /// Tell of this node alone.
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Tell as well what would be if the node (without --node: every node) had this label; KEY- takes one away.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub what_if_label: Vec<String>,
+    /// Output format.
+    #[arg(long, short, default_value = "table")]
+    pub output: Output,
+    /// The cluster.
+    #[command(flatten)]
+    pub access: TokenAccess,
+}
+
+/// How commands for operators reach the cluster.
 #[derive(Clone, Debug, Args)]
 pub struct TokenAccess {
     /// An administrator's kubeconfig.

@@ -47,6 +47,10 @@ fn run() -> anyhow::Result<()> {
             driver::install_tls_provider();
             runtime()?.block_on(driver::bootstrap::run(command))
         }
+        Command::Explain(flags) => {
+            driver::install_tls_provider();
+            runtime()?.block_on(driver::explain::run(flags))
+        }
         command @ (Command::Up(_) | Command::Coordinator(_) | Command::Agent(_) | Command::Reset(_)) => {
             telemetry::start(&cli.log, cli.log_format)?;
             driver::install_tls_provider();

@@ -16,6 +16,8 @@ mod daemon_set;
 mod daemon_set_orders;
 #[path = "scenarios/lease_store.rs"]
 mod lease_store;
+#[path = "scenarios/offers.rs"]
+mod offers;
 #[path = "scenarios/pod.rs"]
 mod pod;
 #[path = "scenarios/session.rs"]
@@ -44,6 +46,7 @@ fn world(kind: &str) -> Option<Box<dyn World>> {
     match kind {
         "pod" => Some(Box::new(pod::PodWorld::default())),
         "daemonset" => Some(Box::new(daemon_set::DaemonSetWorld::default())),
+        "offers" | "placement" => Some(Box::new(offers::OffersWorld::default())),
         "session" => Some(Box::new(session::SessionWorld::default())),
         "steward" => Some(Box::new(steward::StewardWorld::default())),
         _ => None,

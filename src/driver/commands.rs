@@ -26,6 +26,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Image(_)
         | Command::Node(_)
         | Command::Token(_)
+        | Command::Explain(_)
         | Command::LogWriter(_)
         | Command::Version => {
             unreachable!("main performs these itself")

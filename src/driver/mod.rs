@@ -6,6 +6,7 @@ pub mod clock;
 pub mod commands;
 pub mod coordinator;
 pub mod entropy;
+pub mod explain;
 pub mod facts;
 pub mod images;
 pub mod join;

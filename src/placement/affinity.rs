@@ -21,6 +21,19 @@ pub fn matches_selector(selector: &NodeSelector, node: &Node) -> bool {
     failed_terms(&selector.node_selector_terms, node).is_none()
 }
 
+/// Sum of the weights of the preferred terms that match the node.
+pub(super) fn preference(spec: &PodSpec, node: &Node) -> i64 {
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let terms = affinity.and_then(|it| it.preferred_during_scheduling_ignored_during_execution.as_deref());
+    let matching = terms.unwrap_or_default().iter().filter(|term| {
+        // An empty preferred term matches every node.
+        let is_empty = term.preference.match_expressions.as_ref().is_none_or(Vec::is_empty)
+            && term.preference.match_fields.as_ref().is_none_or(Vec::is_empty);
+        is_empty || failed_requirement(&term.preference, node).is_none()
+    });
+    matching.map(|term| i64::from(term.weight)).sum()
+}
+
 /// The first pair of `nodeSelector` that the node lacks.
 fn failed_selector(spec: &PodSpec, node: &Node) -> Option<String> {
     let (key, wanted) =

@@ -15,14 +15,21 @@ mod cluster;
 pub mod daemon_set;
 pub mod decline;
 mod demand;
+pub mod explain;
+mod inter_pod;
 mod question;
 pub mod rank;
 mod reason;
 mod room;
+mod spread;
 mod summary;
 mod taints;
+mod volumes;
 
-use k8s_openapi::api::core::v1::{Node, PodSpec};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 
 pub use affinity::matches_selector;
 pub use cluster::{Cluster, Placed, Site};
@@ -52,6 +59,26 @@ pub fn mismatches(spec: &PodSpec, node: &Node) -> Vec<Reason> {
     reasons.extend(untolerated(node, tolerations, &[Effect::NoSchedule, Effect::NoExecute]));
     reasons.extend(affinity::mismatch(spec, node));
     reasons
+}
+
+/// One node and the Pods that are on it, as far as they may keep others away, or be kept away from.
+pub fn neighbours(node: &Node, pods: &BTreeMap<String, Arc<Pod>>) -> Cluster {
+    let mut cluster = Cluster::default();
+    cluster.node_changed(&Arc::new(node.clone()));
+    for (uid, pod) in pods {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        if !matches!(phase, Some("Succeeded" | "Failed")) {
+            cluster.place(uid, pod, node.metadata.name.as_deref().unwrap_or_default());
+        }
+    }
+    cluster
+}
+
+/// Which Pods of the cluster keep this one away from the node, or are kept away from.
+pub fn repulsions(pod: &Pod, node: &Node, cluster: &Cluster) -> Vec<Reason> {
+    let rules = inter_pod::Rules::of(pod, cluster);
+    let is_away = |reason: &Reason| matches!(reason, Reason::PodAntiAffinity | Reason::ExistingAntiAffinity);
+    rules.reasons(node).into_iter().filter(is_away).collect()
 }
 
 /// The node that the Pod names is another one.

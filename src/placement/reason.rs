@@ -52,6 +52,46 @@ pub enum Reason {
     },
     /// A host port is taken.
     HostPort(HostPort),
+    /// No Pod that it wants beside it is in the node's domain.
+    PodAffinity,
+    /// A Pod that it keeps away from is in the node's domain.
+    PodAntiAffinity,
+    /// A Pod that keeps it away is in the node's domain.
+    ExistingAntiAffinity,
+    /// The node is in no domain of a topology that the Pod spreads over.
+    SpreadLabel {
+        /// The topology.
+        key: String,
+    },
+    /// The node's domain has more of its like than the others.
+    Spread {
+        /// The topology.
+        key: String,
+    },
+    /// A volume of the Pod cannot be had on the node.
+    VolumeReach {
+        /// Name of the volume.
+        volume: String,
+    },
+    /// A claim that the Pod uses does not exist.
+    ClaimMissing {
+        /// Its name.
+        name: String,
+    },
+    /// A claim that the Pod uses is being deleted.
+    ClaimDeleted {
+        /// Its name.
+        name: String,
+    },
+    /// A claim that the Pod uses has no volume yet.
+    ClaimUnbound,
+    /// The volume of a claim does not exist.
+    VolumeMissing {
+        /// The claim.
+        claim: String,
+        /// The volume.
+        volume: String,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -68,6 +108,22 @@ impl fmt::Display for Reason {
             Self::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),
             Self::TooManyPods { .. } => f.write_str("Too many pods"),
             Self::HostPort(_) => f.write_str("node(s) didn't have free ports for the requested pod ports"),
+            Self::PodAffinity => f.write_str("node(s) didn't match pod affinity rules"),
+            Self::PodAntiAffinity => f.write_str("node(s) didn't match pod anti-affinity rules"),
+            Self::ExistingAntiAffinity => {
+                f.write_str("node(s) didn't satisfy existing pods anti-affinity rules")
+            }
+            Self::SpreadLabel { .. } => {
+                f.write_str("node(s) didn't match pod topology spread constraints (missing required label)")
+            }
+            Self::Spread { .. } => f.write_str("node(s) didn't match pod topology spread constraints"),
+            Self::VolumeReach { .. } => f.write_str("node(s) didn't match PersistentVolume's node affinity"),
+            Self::ClaimMissing { name } => write!(f, "persistentvolumeclaim {name:?} not found"),
+            Self::ClaimDeleted { name } => write!(f, "persistentvolumeclaim {name:?} is being deleted"),
+            Self::ClaimUnbound => f.write_str("pod has unbound immediate PersistentVolumeClaims"),
+            Self::VolumeMissing { claim, volume } => {
+                write!(f, "persistentvolumeclaim {claim:?} bound to non-existent persistentvolume {volume:?}")
+            }
         }
     }
 }
@@ -82,7 +138,39 @@ impl Reason {
             | Self::NodeName { .. }
             | Self::Unschedulable
             | Self::UntoleratedTaint { .. }
-            | Self::NodeAffinity { .. } => false,
+            | Self::NodeAffinity { .. }
+            | Self::PodAffinity
+            | Self::PodAntiAffinity
+            | Self::ExistingAntiAffinity
+            | Self::SpreadLabel { .. }
+            | Self::Spread { .. }
+            | Self::VolumeReach { .. }
+            | Self::ClaimMissing { .. }
+            | Self::ClaimDeleted { .. }
+            | Self::ClaimUnbound
+            | Self::VolumeMissing { .. } => false,
+        }
+    }
+
+    /// In which turn kube-scheduler asks for it.
+    pub(super) fn turn(&self) -> u8 {
+        match self {
+            Self::ClaimMissing { .. }
+            | Self::ClaimDeleted { .. }
+            | Self::ClaimUnbound
+            | Self::VolumeMissing { .. } => 0,
+            Self::NotReady | Self::NoAnswer => 1,
+            Self::Unschedulable => 2,
+            Self::NodeName { .. } => 3,
+            Self::UntoleratedTaint { .. } => 4,
+            Self::NodeAffinity { .. } => 5,
+            Self::HostPort(_) => 6,
+            Self::Insufficient { .. } | Self::TooManyPods { .. } => 7,
+            Self::VolumeReach { .. } => 8,
+            Self::SpreadLabel { .. } | Self::Spread { .. } => 9,
+            Self::PodAffinity => 10,
+            Self::PodAntiAffinity => 11,
+            Self::ExistingAntiAffinity => 12,
         }
     }
 
@@ -105,6 +193,16 @@ impl Reason {
             }
             Self::TooManyPods { allocatable } => format!("the node hosts {allocatable} Pods, its limit"),
             Self::HostPort(port) => format!("host port {port} is taken"),
+            Self::PodAffinity => "no Pod that it wants beside it is in the node's domain".to_owned(),
+            Self::PodAntiAffinity => "a Pod that it keeps away from is in the node's domain".to_owned(),
+            Self::ExistingAntiAffinity => "a Pod that keeps it away is in the node's domain".to_owned(),
+            Self::SpreadLabel { key } => format!("the node has no label {key}"),
+            Self::Spread { key } => format!("its domain of {key} has more of its like than others"),
+            Self::VolumeReach { volume } => format!("volume {volume} cannot be had here"),
+            Self::ClaimMissing { .. }
+            | Self::ClaimDeleted { .. }
+            | Self::ClaimUnbound
+            | Self::VolumeMissing { .. } => self.to_string(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Taints of a node against tolerations of a Pod. `tolerationSeconds` is not looked at here: it says how long a
 //! running Pod may stay, not whether one may come.
 
-use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, PodSpec, Taint, Toleration};
 
 use crate::placement::Reason;
 
@@ -55,4 +55,9 @@ pub fn untolerated(node: &Node, tolerations: &[Toleration], effects: &[Effect]) 
             effect: taint.effect.clone(),
         })
         .collect()
+}
+
+/// How many taints of the node would rather have the Pod go elsewhere.
+pub(super) fn shunned(spec: &PodSpec, node: &Node) -> usize {
+    untolerated(node, spec.tolerations.as_deref().unwrap_or_default(), &[Effect::PreferNoSchedule]).len()
 }

@@ -55,9 +55,19 @@ fn name(reason: &Reason) -> Rejection {
         Reason::UntoleratedTaint { .. } => {
             predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate")
         }
-        Reason::Unschedulable | Reason::NotReady | Reason::NoAnswer => {
-            predicate("Admission", &reason.to_string())
-        }
+        Reason::Unschedulable
+        | Reason::NotReady
+        | Reason::NoAnswer
+        | Reason::PodAffinity
+        | Reason::PodAntiAffinity
+        | Reason::ExistingAntiAffinity
+        | Reason::SpreadLabel { .. }
+        | Reason::Spread { .. }
+        | Reason::VolumeReach { .. }
+        | Reason::ClaimMissing { .. }
+        | Reason::ClaimDeleted { .. }
+        | Reason::ClaimUnbound
+        | Reason::VolumeMissing { .. } => predicate("Admission", &reason.to_string()),
     }
 }
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 
-use crate::placement::{Demand, Reason, Room, mismatches};
+use crate::placement::{self, Cluster, Demand, Reason, Room, mismatches};
 
 /// What the node is at this moment.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Ground<'a> {
     pub node: &'a Node,
     /// What it has left.
     pub room: &'a mut Room,
+    /// The Pods that are here.
+    pub pods: &'a BTreeMap<String, Arc<Pod>>,
     /// Pods can be started here.
     pub is_ready: bool,
     /// A claim may leave now: the node's session lasts longer than the claim can take.
@@ -168,19 +170,32 @@ impl Claims {
 
     /// Answers what is open. What is claimed is reserved in the room at once.
     pub fn plan(&mut self, ground: &mut Ground<'_>) -> Vec<Action> {
+        let name = ground.node.metadata.name.clone().unwrap_or_default();
+        let is_taken = |offer: &&Offer| matches!(offer.stage, Stage::Claimed | Stage::Won { .. });
+        let taken = self.offers.iter().filter(|(_, offer)| is_taken(offer));
+        let taken: Vec<(String, Arc<Pod>)> =
+            taken.map(|(uid, offer)| (uid.clone(), offer.pod.clone())).collect();
         let mut open: Vec<(&String, &mut Offer)> =
             self.offers.iter_mut().filter(|(_, offer)| offer.stage == Stage::Open && offer.stands).collect();
         open.sort_by_key(|(_, offer)| std::cmp::Reverse(priority(&offer.pod)));
+        if open.is_empty() {
+            return Vec::new();
+        }
+        let mut here = placement::neighbours(ground.node, ground.pods);
+        for (uid, pod) in taken {
+            here.place(&uid, &pod, &name);
+        }
         let mut actions = Vec::new();
         for (uid, offer) in open {
             let demand = offer.pod.spec.as_ref().map(Demand::of).unwrap_or_default();
-            let reasons = reasons(&offer.pod, &demand, ground);
+            let reasons = reasons(&offer.pod, &demand, ground, &here);
             let pod = offer.pod.clone();
             if !reasons.is_empty() {
                 offer.stage = Stage::Declined;
                 actions.push(Action::Decline { pod, reasons });
             } else if ground.may_claim {
                 ground.room.bind(uid, demand);
+                here.place(uid, &pod, &name);
                 offer.stage = Stage::Claimed;
                 actions.push(Action::Claim(pod));
             }
@@ -193,10 +208,11 @@ fn priority(pod: &Pod) -> i32 {
     pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default()
 }
 
-fn reasons(pod: &Pod, demand: &Demand, ground: &Ground<'_>) -> Vec<Reason> {
+fn reasons(pod: &Pod, demand: &Demand, ground: &Ground<'_>, here: &Cluster) -> Vec<Reason> {
     let mut reasons = Vec::new();
     reasons.extend((!ground.is_ready).then_some(Reason::NotReady));
     reasons.extend(pod.spec.as_ref().map(|spec| mismatches(spec, ground.node)).unwrap_or_default());
     reasons.extend(ground.room.lacks(demand, None));
+    reasons.extend(placement::repulsions(pod, ground.node, here));
     reasons
 }

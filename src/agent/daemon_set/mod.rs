@@ -231,11 +231,12 @@ impl DaemonSets {
         self.wakes.insert((again, ownership::controller(pod).unwrap_or_default()));
     }
 
-    /// The node and its room, for whoever else takes some; none before the node has said what it has to give.
-    pub fn ground(&mut self) -> Option<(&Node, &mut Room)> {
+    /// The node, its room and its Pods, for whoever else takes some room; none before the node has said what it has to
+    /// give.
+    pub fn ground(&mut self) -> Option<(&Node, &mut Room, &BTreeMap<String, Arc<Pod>>)> {
         let node = self.node.as_ref()?;
         node.status.as_ref()?.allocatable.as_ref().filter(|amounts| !amounts.is_empty())?;
-        Some((node, &mut self.room))
+        Some((node, &mut self.room, &self.pods))
     }
 
     /// Room that was reserved for a Pod which does not come is free again.

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher::Config as WatchConfig;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -25,6 +25,9 @@ const WRITES_MAX: usize = 64;
 enum Input {
     Pods(Seen<Pod>),
     Nodes(Seen<Node>),
+    Namespaces(Seen<Namespace>),
+    Claims(Seen<PersistentVolumeClaim>),
+    Volumes(Seen<PersistentVolume>),
     Written { uid: String, answer: Answer },
 }
 
@@ -60,10 +63,20 @@ pub(super) fn start(client: Client, recorder: Recorder, duty: Duty) {
     let all = WatchConfig::default;
     tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::Pods));
     tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::Nodes));
+    tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::Namespaces));
+    tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::Claims));
+    tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::Volumes));
     let writes = Arc::new(Semaphore::new(WRITES_MAX));
     let hands = Hands { client, recorder, duty, inputs, writes };
-    let steward =
-        Offering { hands, machine: Offers::default(), pods: Listing::default(), nodes: Listing::default() };
+    let steward = Offering {
+        hands,
+        machine: Offers::default(),
+        pods: Listing::default(),
+        nodes: Listing::default(),
+        namespaces: Listing::default(),
+        claims: Listing::default(),
+        volumes: Listing::default(),
+    };
     tokio::spawn(steward.run(heard));
 }
 
@@ -72,6 +85,9 @@ struct Offering {
     machine: Offers,
     pods: Listing,
     nodes: Listing,
+    namespaces: Listing,
+    claims: Listing,
+    volumes: Listing,
 }
 
 /// What a write needs. Cheap to clone.
@@ -105,55 +121,83 @@ impl Offering {
     }
 
     fn hear(&mut self, input: Input) {
+        let machine = &mut self.machine;
         match input {
-            Input::Pods(seen) => self.hear_pods(seen),
-            Input::Nodes(seen) => self.hear_nodes(seen),
-            Input::Written { uid, answer } => self.machine.written(&uid, answer, clock::now()),
+            Input::Pods(seen) => follow(&mut self.pods, seen, |change| match change {
+                Change::Is(pod) => machine.pod_changed(&pod),
+                Change::Gone(uid) => machine.pod_gone(&uid),
+            }),
+            Input::Nodes(seen) => follow(&mut self.nodes, seen, |change| match change {
+                Change::Is(node) => machine.node_changed(&node),
+                Change::Gone(key) => machine.node_gone(name(&key)),
+            }),
+            Input::Namespaces(seen) => follow(&mut self.namespaces, seen, |change| match change {
+                Change::Is(namespace) => machine.namespace_changed(&namespace),
+                Change::Gone(key) => machine.namespace_gone(name(&key)),
+            }),
+            Input::Claims(seen) => follow(&mut self.claims, seen, |change| match change {
+                Change::Is(claim) => machine.claim_changed(&claim),
+                Change::Gone(key) => {
+                    let (namespace, name) = key.split_once('/').unwrap_or_default();
+                    machine.claim_gone(namespace, name);
+                }
+            }),
+            Input::Volumes(seen) => follow(&mut self.volumes, seen, |change| match change {
+                Change::Is(volume) => machine.volume_changed(&volume),
+                Change::Gone(key) => machine.volume_gone(name(&key)),
+            }),
+            Input::Written { uid, answer } => machine.written(&uid, answer, clock::now()),
         }
-        if self.pods.whole && self.nodes.whole {
+        let lists = [&self.pods, &self.nodes, &self.namespaces, &self.claims, &self.volumes];
+        if lists.iter().all(|list| list.whole) {
             self.machine.know();
         }
     }
+}
 
-    fn hear_pods(&mut self, seen: Seen<Pod>) {
-        match seen {
-            Seen::Restarted => self.pods.seen = Some(BTreeSet::new()),
-            Seen::Listed(pod) | Seen::Applied(pod) => {
-                self.pods.saw(&pod.uid().unwrap_or_default());
-                self.machine.pod_changed(&Arc::from(pod));
-            }
-            Seen::Deleted(pod) => {
-                let uid = pod.uid().unwrap_or_default();
-                self.pods.known.remove(&uid);
-                self.machine.pod_gone(&uid);
-            }
-            Seen::Complete => {
-                for uid in self.pods.complete() {
-                    self.machine.pod_gone(&uid);
-                }
-            }
-            Seen::Lost(why) => tracing::debug!(why, "the steward cannot watch Pods"),
-        }
+/// What an event says of one object.
+enum Change<K> {
+    Is(Arc<K>),
+    /// By its key in the listing.
+    Gone(String),
+}
+
+/// How a kind's objects are told apart: Pods, which come and go under one name, by UID; others by namespace and name.
+trait Keyed: ResourceExt {
+    fn key(&self) -> String {
+        format!("{}/{}", self.namespace().unwrap_or_default(), self.name_any())
     }
+}
 
-    fn hear_nodes(&mut self, seen: Seen<Node>) {
-        match seen {
-            Seen::Restarted => self.nodes.seen = Some(BTreeSet::new()),
-            Seen::Listed(node) | Seen::Applied(node) => {
-                self.nodes.saw(&node.name_any());
-                self.machine.node_changed(&Arc::from(node));
-            }
-            Seen::Deleted(node) => {
-                self.nodes.known.remove(&node.name_any());
-                self.machine.node_gone(&node.name_any());
-            }
-            Seen::Complete => {
-                for name in self.nodes.complete() {
-                    self.machine.node_gone(&name);
-                }
-            }
-            Seen::Lost(why) => tracing::debug!(why, "the steward cannot watch nodes"),
+impl Keyed for Pod {
+    fn key(&self) -> String {
+        self.uid().unwrap_or_default()
+    }
+}
+
+impl Keyed for Node {}
+impl Keyed for Namespace {}
+impl Keyed for PersistentVolumeClaim {}
+impl Keyed for PersistentVolume {}
+
+/// The name in a key of what is in no namespace.
+fn name(key: &str) -> &str {
+    key.trim_start_matches('/')
+}
+
+fn follow<K: Keyed>(listing: &mut Listing, seen: Seen<K>, mut tell: impl FnMut(Change<K>)) {
+    match seen {
+        Seen::Restarted => listing.seen = Some(BTreeSet::new()),
+        Seen::Listed(object) | Seen::Applied(object) => {
+            listing.saw(&object.key());
+            tell(Change::Is(Arc::from(object)));
         }
+        Seen::Deleted(object) => {
+            listing.known.remove(&object.key());
+            tell(Change::Gone(object.key()));
+        }
+        Seen::Complete => listing.complete().into_iter().for_each(|key| tell(Change::Gone(key))),
+        Seen::Lost(why) => tracing::debug!(why, "the steward cannot watch the coordinator"),
     }
 }
 

@@ -16,15 +16,13 @@
 
 mod interface;
 mod pending;
-#[cfg(test)]
-mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 
 pub use interface::{Answer, Nomination, Write};
 
@@ -75,7 +73,7 @@ impl Offers {
         if !is_ready(node) {
             self.look_at_offers_to(&name);
         }
-        self.has_changed(&name);
+        self.has_changed(&name, None);
     }
 
     /// A node is gone.
@@ -88,6 +86,41 @@ impl Offers {
             }
             self.dirty.insert(uid.clone());
         }
+    }
+
+    /// A namespace, new or changed.
+    pub fn namespace_changed(&mut self, namespace: &Namespace) {
+        self.cluster.namespace_changed(namespace);
+        self.look_around();
+    }
+
+    /// A namespace is gone.
+    pub fn namespace_gone(&mut self, name: &str) {
+        self.cluster.namespace_gone(name);
+    }
+
+    /// A claim on a volume, new or changed.
+    pub fn claim_changed(&mut self, claim: &Arc<PersistentVolumeClaim>) {
+        self.cluster.claim_changed(claim);
+        self.look_around();
+    }
+
+    /// A claim is gone.
+    pub fn claim_gone(&mut self, namespace: &str, name: &str) {
+        self.cluster.claim_gone(namespace, name);
+        self.look_around();
+    }
+
+    /// A volume, new or changed.
+    pub fn volume_changed(&mut self, volume: &Arc<PersistentVolume>) {
+        self.cluster.volume_changed(volume);
+        self.look_around();
+    }
+
+    /// A volume is gone.
+    pub fn volume_gone(&mut self, name: &str) {
+        self.cluster.volume_gone(name);
+        self.look_around();
     }
 
     /// A Pod, new or changed. An older version than the one that is known changes nothing.
@@ -111,7 +144,8 @@ impl Offers {
     pub fn pod_gone(&mut self, uid: &str) {
         self.forget(uid);
         if let Some(node) = self.cluster.remove(uid) {
-            self.has_changed(&node);
+            self.has_changed(&node, Some(uid));
+            self.look_around();
         }
     }
 
@@ -186,11 +220,14 @@ impl Offers {
         let mut summary = Summary::default();
         let Some(pending) = self.pending.get(uid) else { return Err(summary) };
         let question = Question::of(&pending.pod, &self.cluster);
+        if !question.waits().is_empty() {
+            return Err(Summary::waiting(self.cluster.nodes().count(), question.waits()));
+        }
         let mut candidates = Vec::new();
         for (name, node, site) in self.cluster.nodes() {
             let reasons = question.reasons(node, site);
             match pending.asked.get(name) {
-                Some(answer) if reasons.is_empty() => summary.add(answer),
+                Some(answer) if reasons.is_empty() => summary.add_told(answer),
                 None if reasons.is_empty() => candidates.push(Candidate { name, node, site }),
                 Some(_) | None => summary.add(&reasons),
             }
@@ -247,9 +284,21 @@ impl Offers {
             Some(node) => self.cluster.place(uid, pod, node),
             None => drop(self.cluster.remove(uid)),
         }
-        if let Some(before) = before.filter(|before| Some(before.as_str()) != node) {
-            self.has_changed(&before);
+        if before.as_deref() == node {
+            return;
         }
+        if let Some(before) = before {
+            self.has_changed(&before, Some(uid));
+        }
+        self.look_around();
+    }
+
+    /// Something changed that is no node's own affair: whoever looks further than at one node is decided anew.
+    fn look_around(&mut self) {
+        let looks = |uid: &&String| {
+            self.pending.get(*uid).is_some_and(|pending| Question::looks_around(&pending.pod))
+        };
+        self.dirty.extend(self.waiting.iter().filter(looks).cloned());
     }
 
     fn forget(&mut self, uid: &str) {
@@ -264,10 +313,10 @@ impl Offers {
         self.dirty.extend(offered.map(str::to_owned));
     }
 
-    /// A node is another one than before, or has more room: whoever it could host now is decided anew, and what the
-    /// others say may not be true any more.
-    fn has_changed(&mut self, name: &str) {
-        for uid in &self.waiting {
+    /// A node is another one than before, or has more room, perhaps because of a Pod that left: whoever else it could
+    /// host now is decided anew, and what the others say may not be true any more.
+    fn has_changed(&mut self, name: &str, by: Option<&str>) {
+        for uid in self.waiting.iter().filter(|uid| Some(uid.as_str()) != by) {
             let Some(pending) = self.pending.get_mut(uid) else { continue };
             pending.asked.remove(name);
             let question = Question::of(&pending.pod, &self.cluster);

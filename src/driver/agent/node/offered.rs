@@ -48,8 +48,8 @@ impl NodeLoop {
         let timeout = self.hands.config.session.timeout();
         let may_claim = session.is_some_and(|deadline| clock::now() + timeout <= deadline);
         let is_ready = self.runtime_up;
-        let Some((node, room)) = self.daemon_sets.ground().filter(|_| self.whole) else { return };
-        let mut ground = Ground { node, room, is_ready, may_claim };
+        let Some((node, room, pods)) = self.daemon_sets.ground().filter(|_| self.whole) else { return };
+        let mut ground = Ground { node, room, pods, is_ready, may_claim };
         for action in self.claims.plan(&mut ground) {
             match action {
                 Action::Claim(pod) => self.claim(pod, timeout),
@@ -102,7 +102,7 @@ impl NodeLoop {
         for pod in arrivals {
             let uid = pod.metadata.uid.clone().unwrap_or_default();
             let rejection = self.daemon_sets.ground().zip(pod.spec.as_ref());
-            match rejection.and_then(|((node, room), spec)| admission::reject(spec, node, room)) {
+            match rejection.and_then(|((node, room, _), spec)| admission::reject(spec, node, room)) {
                 Some(rejection) => self.reject(&pod, rejection),
                 None => self.host_bound(&uid, &pod),
             }
@@ -147,7 +147,7 @@ impl NodeLoop {
 
     /// Tells what room is left, where that has changed.
     pub(super) fn advertise(&mut self) {
-        let wanted = self.daemon_sets.ground().map(|(_, room)| room.advert()).unwrap_or_default();
+        let wanted = self.daemon_sets.ground().map(|(_, room, _)| room.advert()).unwrap_or_default();
         self.hands.adverts.send_if_modified(|advert| {
             let changed = advert.wanted != wanted;
             advert.wanted = wanted;
