@@ -49,6 +49,9 @@ pub const OFFLINE_ANNOTATION: &str = "leasehold.dev/offline";
 /// How many DaemonSets that are gone are remembered.
 const GONE_MAX: usize = 1_000;
 
+/// Pods by the UID that names them here.
+pub type Pods = BTreeMap<String, Arc<Pod>>;
+
 /// The machine. See the module's documentation.
 #[derive(Debug)]
 pub struct DaemonSets {
@@ -233,7 +236,7 @@ impl DaemonSets {
 
     /// The node, its room and its Pods, for whoever else takes some room; none before the node has said what it has to
     /// give.
-    pub fn ground(&mut self) -> Option<(&Node, &mut Room, &BTreeMap<String, Arc<Pod>>)> {
+    pub fn ground(&mut self) -> Option<(&Node, &mut Room, &Pods)> {
         let node = self.node.as_ref()?;
         node.status.as_ref()?.allocatable.as_ref().filter(|amounts| !amounts.is_empty())?;
         Some((node, &mut self.room, &self.pods))
