@@ -200,10 +200,9 @@ impl OffersWorld {
 }
 
 fn node(name: &str, fields: &Value) -> Node {
-    let text = |field: &str, default: &str| match &fields[field] {
-        Value::Null => default.to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+    let text = |field: &str, default: &str| {
+        let given = &fields[field];
+        if given.is_null() { default.to_owned() } else { given.to_string().trim_matches('"').to_owned() }
     };
     let ready = if fields["ready"] == false { "False" } else { "True" };
     let mut labels = fields["labels"].clone();
