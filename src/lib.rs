@@ -24,6 +24,7 @@ pub mod network;
 pub mod placement;
 pub mod sandbox;
 pub mod server;
+pub mod sim;
 pub mod steward;
 pub mod store;
 pub mod telemetry;

@@ -8,6 +8,7 @@
 //! are for people and are never compared.
 
 pub mod fence;
+pub mod identity;
 pub mod monitor;
 pub mod session;
 pub mod shard;

@@ -140,6 +140,12 @@ pub fn version(lease: &Lease) -> &str {
     lease.metadata.resource_version.as_deref().unwrap_or_default()
 }
 
+/// Resource version as a number: of two objects of one kind, the one with the greater is the newer (Kubernetes says so
+/// since 1.35). 0 where it is none.
+pub fn revision(lease: &Lease) -> u64 {
+    version(lease).parse().unwrap_or(0)
+}
+
 /// An annotation of the Lease.
 pub fn annotation<'a>(lease: &'a Lease, key: &str) -> Option<&'a str> {
     lease.metadata.annotations.as_ref()?.get(key).map(String::as_str)

@@ -1,6 +1,7 @@
 //! The brake: when too many sessions are lost together, the fault is more likely here, or in between, than there.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::interface::{BRAKE_MAX, Mass, Unbrake};
 use crate::time::Instant;
@@ -13,6 +14,9 @@ const SHARE_PERCENT_MAX: usize = 55;
 /// Whether it is drawn, and over whom.
 #[derive(Debug, Default)]
 pub(super) struct Brake(Option<Drawn>);
+
+/// Minutes in which the time that is left is told to the next monitor.
+const MINUTE: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 struct Drawn {
@@ -48,6 +52,30 @@ impl Brake {
         }
         self.0 = Some(Drawn { since: now, lost: silent, of });
         Some(mass)
+    }
+
+    /// What the next monitor has to know: of how many, and for how many minutes more, begun ones counted.
+    pub(super) fn note(&self, now: Instant) -> Option<String> {
+        let drawn = self.0.as_ref()?;
+        let left = (drawn.since + BRAKE_MAX).saturating_since(now).as_secs().div_ceil(MINUTE.as_secs());
+        Some(format!("of={} minutes={left}", drawn.of))
+    }
+
+    /// Drawn by the monitor before, which left this note; who has not returned is found out by [`Brake::count`]. A note
+    /// that cannot be read draws it for as long as any can.
+    pub(super) fn inherit(&mut self, note: &str, now: Instant) {
+        let number = |key: &str| note.split(' ').find_map(|part| part.strip_prefix(key)?.parse::<u32>().ok());
+        let left = number("minutes=").map_or(BRAKE_MAX, |minutes| (MINUTE * minutes.min(10)).min(BRAKE_MAX));
+        let of = number("of=").map_or(POPULATION_MIN, |of| of as usize);
+        self.0 = Some(Drawn { since: now + left - BRAKE_MAX, lost: BTreeSet::new(), of });
+    }
+
+    /// These are lost, as far as a monitor that has just begun can tell.
+    pub(super) fn add(&mut self, lost: BTreeSet<String>) {
+        if let Some(drawn) = &mut self.0 {
+            drawn.of = drawn.of.max(lost.len());
+            drawn.lost.extend(lost);
+        }
     }
 
     /// A node has a session again.

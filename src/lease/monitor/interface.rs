@@ -24,6 +24,8 @@ pub enum Input {
     Renewed(u64),
     /// To [`Effect::Revoke`] and [`Effect::Recreate`].
     Answer(u64, Answer),
+    /// The monitor before left the brake drawn, with this note ([`super::Monitor::brake`]).
+    Inherit(String),
     /// An operator lets the brake go.
     ReleaseBrake,
     /// Time has passed. Spurious ones are harmless.

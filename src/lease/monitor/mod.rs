@@ -18,7 +18,8 @@
 //! - Revocation is a compare-and-swap on the version seen. A conflict means that the session was renewed.
 //! - A Lease that is absent is neither free nor revoked: it is created as revoked, and is free D + M after that.
 //! - When too many are lost together, the brake says so at once: a session counts as lost for the brake one interval
-//!   before it expires, so that nothing is done about the first of them before the others are seen.
+//!   before it expires, so that nothing is done about the first of them before the others are seen. A brake that is
+//!   drawn goes to the next monitor, which counts as lost whoever it has not seen renew.
 //!
 //! Architecture invariant: nothing here taints, evicts or takes over; whoever does asks [`Monitor::is_braked`] first.
 
@@ -52,6 +53,11 @@ pub struct Monitor {
     /// Own renewal that the watch has not shown yet, and when it is overdue.
     awaited: Option<(u64, Instant)>,
     brake: Brake,
+    /// The brake was drawn by the monitor before; over whom is found out with the first list.
+    inherited: bool,
+    /// Nothing is due about any session before this instant; None: that has to be found out. A renewal only moves what
+    /// is due, so it costs the same however many nodes there are.
+    due: Option<Instant>,
     number: u64,
     effects: VecDeque<Effect>,
 }
@@ -91,6 +97,11 @@ impl Watched {
         self.since + self.duration(config) + config.margin()
     }
 
+    /// When it counts as lost for the brake.
+    fn silent(&self, config: &SessionConfig) -> Instant {
+        self.expires(config) - config.renew_every()
+    }
+
     fn session(&self) -> SessionId {
         SessionId {
             node: self.lease.metadata.name.clone().unwrap_or_default(),
@@ -111,6 +122,8 @@ impl Monitor {
             whole: false,
             awaited: None,
             brake: Brake::default(),
+            inherited: false,
+            due: None,
             number: 0,
             effects: VecDeque::new(),
         }
@@ -118,6 +131,9 @@ impl Monitor {
 
     /// Takes one input in. `now` may not run backwards.
     pub fn handle(&mut self, input: Input, now: Instant) {
+        if !matches!(input, Input::Seen(_) | Input::Renewed(_) | Input::Tick) {
+            self.due = None;
+        }
         match input {
             Input::Restarted => self.restarted(now),
             Input::Seen(lease) => self.seen(lease, now),
@@ -129,6 +145,10 @@ impl Monitor {
             Input::ReleaseBrake => {
                 let why = self.brake.release();
                 self.unbraked(why);
+            }
+            Input::Inherit(note) => {
+                self.brake.inherit(&note, now);
+                self.inherited = true;
             }
             Input::Missed(_) | Input::Tick => {}
         }
@@ -142,22 +162,35 @@ impl Monitor {
 
     /// When [`Input::Tick`] is due, if nothing else happens before.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let sessions = self.watched.values().filter_map(|watched| match &watched.state {
-            _ if !self.whole => None,
-            State::Living => Some(watched.expires(&self.config)),
-            State::Revoking { again, .. } => Some(*again),
-            State::Absent { again, told, .. } => {
-                Some(if *told { *again } else { watched.expires(&self.config).min(*again) })
-            }
-            State::Free { .. } => None,
-        });
+        let sessions = if self.concludes() { self.due } else { None };
         let overdue = self.awaited.map(|(_, overdue)| overdue);
-        sessions.chain(overdue).chain(self.brake.next_deadline()).min()
+        [sessions, overdue, self.brake.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Nothing is concluded from a list that is not whole.
+    fn concludes(&self) -> bool {
+        self.whole && self.listing.is_none()
+    }
+
+    /// When something is due about a session of which nothing more is heard.
+    fn next_due(&self) -> Option<Instant> {
+        let next = |watched: &Watched| match &watched.state {
+            State::Living => Some(watched.expires(&self.config)),
+            State::Revoking { again, .. } | State::Absent { again, told: true, .. } => Some(*again),
+            State::Absent { again, told: false, .. } => Some(watched.expires(&self.config).min(*again)),
+            State::Free { .. } => None,
+        };
+        self.watched.values().filter_map(next).min()
     }
 
     /// Whether evictions, taints and the take-over of identities are to stop.
     pub fn is_braked(&self) -> bool {
         self.brake.is_drawn()
+    }
+
+    /// What the next monitor has to know of the brake, if it is drawn.
+    pub fn brake(&self, now: Instant) -> Option<String> {
+        self.brake.note(now)
     }
 
     /// Whether a session is over for certain: its Lease has passed to the next, or nobody holds it; or another Lease
@@ -203,6 +236,7 @@ impl Monitor {
         let Some(watched) = self.watched.get_mut(&node) else {
             let state = if held { State::Living } else { State::Free { lost_at: None } };
             self.watched.insert(node.clone(), Watched { lease, since: now, alive_since: now, state });
+            self.due = None;
             if held {
                 self.effects.push_back(Effect::Report(Report::Alive { node }));
             }
@@ -216,10 +250,18 @@ impl Monitor {
         if !same_lease || (held && !was_held) {
             watched.alive_since = now;
         }
+        let shorter = wire::duration(&lease) < wire::duration(&watched.lease);
+        if !same_lease || shorter || !matches!(watched.state, State::Living) || !held {
+            self.due = None;
+        }
         (watched.lease, watched.since) = (lease, now);
         if held {
             watched.state = State::Living;
             if !was_held {
+                self.effects.push_back(Effect::Report(Report::Alive { node: node.clone() }));
+            }
+            if self.brake.is_drawn() {
+                self.count_losses(now);
                 self.returned(&node);
             }
         } else {
@@ -248,7 +290,6 @@ impl Monitor {
     }
 
     fn returned(&mut self, node: &str) {
-        self.effects.push_back(Effect::Report(Report::Alive { node: node.to_owned() }));
         let why = self.brake.returned(node);
         self.unbraked(why);
     }
@@ -283,6 +324,14 @@ impl Monitor {
         for node in missing {
             self.gone(&node, now);
         }
+        if std::mem::take(&mut self.inherited) {
+            let unproven = |watched: &Watched| match watched.state {
+                State::Free { .. } => !wire::is_given_up(&watched.lease),
+                State::Living | State::Revoking { .. } | State::Absent { .. } => true,
+            };
+            let lost = self.watched.iter().filter(|(_, watched)| unproven(watched));
+            self.brake.add(lost.map(|(node, _)| node.clone()).collect());
+        }
     }
 
     /// The watch has one interval's time to show it.
@@ -300,9 +349,10 @@ impl Monitor {
         self.unbraked(why);
         if self.overdue(now) {
             self.refresh(now);
+            self.due = None;
             self.effects.push_back(Effect::Report(Report::Gap));
         }
-        if !self.whole || self.listing.is_some() {
+        if !self.concludes() || self.due.is_some_and(|due| now < due) {
             return;
         }
         self.count_losses(now);
@@ -322,6 +372,7 @@ impl Monitor {
         for node in due {
             self.act_on(&node, now);
         }
+        self.due = self.next_due();
     }
 
     /// Whether the watch owes this agent's own renewal.
@@ -336,7 +387,7 @@ impl Monitor {
         for (node, watched) in &self.watched {
             let lately = |at: Instant| now.saturating_since(at) < window;
             let lost = match &watched.state {
-                State::Living => now + self.config.renew_every() >= watched.expires(&self.config),
+                State::Living => now >= watched.silent(&self.config),
                 State::Revoking { .. } => true,
                 State::Free { lost_at } if lost_at.is_some_and(lately) => true,
                 State::Free { .. } | State::Absent { .. } => continue,

@@ -238,3 +238,25 @@ fn few_or_scattered_losses_draw_no_brake() {
         assert!(!scattered.0.is_braked(), "{second}");
     }
 }
+
+#[test]
+fn the_next_monitor_inherits_the_brake_until_enough_are_seen_to_renew() {
+    let mut bed = Bed::of(&["a", "b", "c"]);
+    bed.tick(D + M);
+    let note = bed.0.brake(at(D + M + 61)).expect("it is drawn");
+    assert_eq!(note, "of=3 minutes=9");
+    let mut next = Bed(Monitor::new("me".to_owned(), SessionConfig::default()));
+    next.hear(Input::Inherit(note), 100);
+    next.hear(Input::Restarted, 100);
+    for node in ["a", "b", "c"] {
+        next.seen(node, 2, 100);
+    }
+    assert_eq!(next.hear(Input::Complete, 100), []);
+    assert_eq!(next.seen("a", 3, 101), []);
+    assert!(next.0.is_braked() && next.0.next_deadline() <= Some(at(100 + 540)));
+    let unbraked = Effect::Report(Report::Unbraked(Unbrake::Returned));
+    assert_eq!(next.seen("b", 3, 102), [unbraked]);
+    let mut unread = Bed(Monitor::new("me".to_owned(), SessionConfig::default()));
+    unread.hear(Input::Inherit("?".to_owned()), 100);
+    assert!(unread.0.is_braked());
+}

@@ -75,6 +75,13 @@ impl fmt::Display for SessionId {
     }
 }
 
+impl SessionId {
+    /// Whether the other is over because this one was taken after it, in the same Lease.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        self.node == other.node && self.lease_uid == other.lease_uid && self.epoch > other.epoch
+    }
+}
+
 /// A text that names no session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("session {0:?}: expected NODE/LEASE-UID/EPOCH")]

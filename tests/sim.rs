@@ -1,0 +1,102 @@
+//! The simulator as a gate: hundreds of clusters, and everything that can go wrong has gone wrong in some of them.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use leasehold::sim::{self, Outcome, Statistics};
+
+/// Runs; `SIM_RUNS` asks for more.
+const RUNS: u64 = 300;
+/// Where the log of a run that went wrong is kept.
+const LOGS: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// What must have happened in some run, and how often in all.
+const MUST_HAPPEN: [(&str, u64); 32] = [
+    ("brake drawn", 1),
+    ("brake let go", 1),
+    ("conflict", 1),
+    ("fault: agent killed", 1),
+    ("fault: agent paused", 1),
+    ("fault: another writes to a session", 1),
+    ("fault: another writes to a shard", 1),
+    ("fault: backup restored", 1),
+    ("fault: cannot hear", 1),
+    ("fault: cannot send", 1),
+    ("fault: coordinator away", 1),
+    ("fault: cut off", 1),
+    ("fault: full disk", 1),
+    ("fault: guard killed", 1),
+    ("fault: machine rebooted", 1),
+    ("fault: node drained", 1),
+    ("fault: session lost", 1),
+    ("fault: silent watch", 1),
+    ("fault: slow disk", 1),
+    ("gap found", 1),
+    ("message doubled", 1),
+    ("message late", 1),
+    ("message lost", 1),
+    ("restored store noticed", 1),
+    ("session created as revoked", 1),
+    ("session expired", 1),
+    ("session of a paused node revoked", 1),
+    ("session revoked", 1),
+    ("shard given back", 1),
+    ("shard lost", 1),
+    ("watch broken", 1),
+    ("write applied after its sender gave up", 1),
+];
+
+/// Of shards, from one agent to another.
+const HAND_OVERS_MIN: u64 = 1_000;
+
+fn runs() -> u64 {
+    std::env::var_os("SIM_RUNS").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(RUNS)
+}
+
+/// Plays the seeds on two threads, since the machine has two cores or more.
+fn play(runs: u64) -> (Statistics, Vec<String>) {
+    let next = AtomicU64::new(0);
+    let worker = || {
+        let (mut statistics, mut failures) = (Statistics::default(), Vec::new());
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= runs {
+                return (statistics, failures);
+            }
+            let outcome = sim::run(seed, sim::shape(seed));
+            statistics.add(&outcome.statistics);
+            failures.extend(failure(seed, &outcome));
+        }
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(worker);
+        let (mut statistics, mut failures) = worker();
+        let (more, others) = other.join().expect("no run panics");
+        statistics.add(&more);
+        failures.extend(others);
+        (statistics, failures)
+    })
+}
+
+/// Says how a run went wrong, and keeps its log.
+fn failure(seed: u64, outcome: &Outcome) -> Option<String> {
+    let violation = outcome.violation.as_ref()?;
+    let log = Path::new(LOGS).join(format!("sim-{seed}.log"));
+    std::fs::write(&log, outcome.script.to_log()).expect("the log can be kept");
+    Some(format!("seed {seed}: {violation}\n  its events are in {}", log.display()))
+}
+
+#[test]
+fn no_fault_breaks_an_invariant_and_afterwards_everything_converges() {
+    let runs = runs();
+    let (statistics, failures) = play(runs);
+    for (what, count) in statistics.iter() {
+        println!("{count:>12} {what}");
+    }
+    assert!(failures.is_empty(), "{} of {runs} runs went wrong:\n{}", failures.len(), failures.join("\n"));
+    let never = MUST_HAPPEN.iter().filter(|(what, least)| statistics.of(what) < *least);
+    let never: Vec<&str> = never.map(|(what, _)| *what).collect();
+    assert!(never.is_empty(), "too rare to say that they were tried: {never:?}");
+    let hand_overs = statistics.of("shard handed over");
+    assert!(hand_overs >= HAND_OVERS_MIN, "{hand_overs} hand-overs only");
+}
