@@ -10,6 +10,7 @@
 pub mod fence;
 pub mod identity;
 pub mod monitor;
+pub(crate) mod rule;
 pub mod session;
 pub mod shard;
 pub mod timings;

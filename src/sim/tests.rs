@@ -1,6 +1,7 @@
 //! The simulator itself: that it repeats itself, and that its logs are whole.
 
 use super::*;
+use crate::lease::rule::{Rule, with_broken};
 
 #[test]
 fn a_log_replays_to_the_same_end() {
@@ -26,5 +27,28 @@ fn a_log_that_fits_no_world_is_refused() {
     ] {
         let found = Script::from_log(log).expect_err(log).to_string();
         assert!(found.contains(error), "{log}: {found}");
+    }
+}
+
+/// Seeds within which every broken rule has to be found.
+const SEEDS_MAX: u64 = 60;
+
+#[test]
+fn every_rule_that_is_broken_is_caught_by_an_oracle() {
+    for rule in [
+        Rule::CountFromSending,
+        Rule::CountFoundFromSending,
+        Rule::WaitForMargin,
+        Rule::MonitorEnds,
+        Rule::NamedIsNotFree,
+        Rule::HeldUnderSession,
+    ] {
+        let broken = |seed: u64| {
+            let shape = Shape { nodes: 20, chaos: 50, session_seconds: 20, ..shape(seed) };
+            with_broken(rule, || run(seed, shape)).violation
+        };
+        let caught = (0..SEEDS_MAX).find_map(|seed| broken(seed).map(|violation| (seed, violation)));
+        let (seed, violation) = caught.unwrap_or_else(|| panic!("{rule:?} is broken and nobody notices"));
+        println!("{rule:?}: seed {seed}: {violation}");
     }
 }

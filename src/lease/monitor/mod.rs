@@ -34,6 +34,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 pub use interface::{BRAKE_MAX, Effect, Input, Mass, Report, Unbrake};
 
 use self::brake::Brake;
+use crate::lease::rule::{Rule, is_kept};
 use crate::lease::session::{Answer, SessionId};
 use crate::lease::timings::SessionConfig;
 use crate::lease::wire;
@@ -94,7 +95,8 @@ impl Watched {
 
     /// When its session has expired, if nothing changes.
     fn expires(&self, config: &SessionConfig) -> Instant {
-        self.since + self.duration(config) + config.margin()
+        let margin = if is_kept(Rule::WaitForMargin) { config.margin() } else { Duration::ZERO };
+        self.since + self.duration(config) + margin
     }
 
     /// When it counts as lost for the brake.

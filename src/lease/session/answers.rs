@@ -5,6 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 
 use super::{Answer, Effect, Kind, Lapse, Past, Renewal, Request, Seen, Session, State, Target};
+use crate::lease::rule::{Rule, is_kept};
 use crate::lease::wire;
 use crate::time::Instant;
 
@@ -96,7 +97,8 @@ impl Session {
             return self.lapse(Lapse::Revoked);
         }
         if let Some(sent) = wire::sent_at(&lease).filter(|sent| *sent <= now) {
-            held.deadline = held.deadline.max(sent + held.duration);
+            let from = if is_kept(Rule::CountFoundFromSending) { sent } else { now };
+            held.deadline = held.deadline.max(from + held.duration);
         }
         *held.lease = lease;
         held.renewal = Renewal::Write;

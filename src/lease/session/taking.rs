@@ -8,6 +8,7 @@ use super::{
     Claimant, Effect, Held, Kind, Lapse, Past, Record, Renewal, Report, Request, Session, SessionId, State,
     Stored, Taken, Target, Wait,
 };
+use crate::lease::rule::{Rule, is_kept};
 use crate::lease::wire::{self, Stamp};
 use crate::time::Instant;
 
@@ -200,7 +201,8 @@ impl Session {
         if wire::uid(&lease) != held.id.lease_uid || wire::version(&lease) == wire::version(&held.lease) {
             return self.failed(request, now);
         }
-        held.deadline = held.deadline.max(request.sent + held.duration);
+        let from = if is_kept(Rule::CountFromSending) { request.sent } else { now };
+        held.deadline = held.deadline.max(from + held.duration);
         *held.lease = lease;
         self.not_before = request.sent + pace.renew_every();
     }

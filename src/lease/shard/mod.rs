@@ -41,6 +41,7 @@ pub use rank::{WAIT_MAX, wait};
 pub use wire::Count;
 
 use self::wire::Stamp;
+use crate::lease::rule::{Rule, is_kept};
 use crate::lease::session::SessionId;
 use crate::lease::timings::SessionConfig;
 use crate::lease::wire as leases;
@@ -205,7 +206,8 @@ impl Shards {
         else {
             return false;
         };
-        let named = |shard: &&Shard| shard.holder.as_ref() == Some(session);
+        let named =
+            |shard: &&Shard| shard.holder.as_ref() == Some(session) || !is_kept(Rule::HeldUnderSession);
         let until = match self.shards.get(&shard).filter(named).map(|shard| shard.state) {
             Some(State::Held { until, .. }) => until.unwrap_or(deadline).min(deadline),
             Some(State::Others | State::Leaving { .. }) | None => return false,
@@ -230,6 +232,9 @@ impl Shards {
         let session = held.map(|(session, _)| session);
         if self.session.as_ref() != session {
             self.session = session.cloned();
+            if !is_kept(Rule::HeldUnderSession) {
+                return;
+            }
             let all: Vec<u32> = self.shards.keys().copied().collect();
             for shard in all {
                 self.lose(shard);
@@ -283,7 +288,8 @@ impl Shards {
         let is_own = shard.holder.as_ref() == Some(session);
         match shard.state {
             State::Others if is_own && now >= self.quiet_until => {
-                let until = (number == MONITOR).then(|| renewed_until(lease, now));
+                let ends = number == MONITOR && is_kept(Rule::MonitorEnds);
+                let until = ends.then(|| renewed_until(lease, now));
                 if until.is_some_and(|until| now >= until) {
                     return;
                 }
@@ -349,6 +355,7 @@ impl Shards {
             Some(holder) if session.supersedes(holder) => Some(shard.since),
             Some(holder) if holder == session && number == MONITOR => Some(renewed_until(lease, shard.since)),
             Some(_) if number == MONITOR => Some(unchanged),
+            Some(_) if !is_kept(Rule::NamedIsNotFree) => Some(unchanged),
             Some(_) => None,
         }
     }
