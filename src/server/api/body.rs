@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use serde_json::Value;
 
 use super::negotiate::Sent;
@@ -12,6 +12,7 @@ use super::query::Query;
 use crate::api::protobuf::{self, ProtobufError};
 use crate::api::status::Status;
 use crate::coordinator::FieldValidation;
+use crate::server::listen::RequestBody;
 
 /// Longest body, as kube-apiserver's.
 pub const BODY_MAX: usize = 3 << 20;
@@ -21,14 +22,14 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_MAX: usize = 16 << 20;
 
 /// Reads the body whole.
-pub async fn read(body: Incoming) -> Result<Bytes, Status> {
+pub async fn read(body: RequestBody) -> Result<Bytes, Status> {
     tokio::time::timeout(BODY_TIMEOUT, collect(body)).await.unwrap_or_else(|_| {
         let seconds = BODY_TIMEOUT.as_secs();
         Err(Status::new(408, "Timeout", format!("the request's body did not arrive within {seconds} s")))
     })
 }
 
-async fn collect(mut body: Incoming) -> Result<Bytes, Status> {
+async fn collect(mut body: RequestBody) -> Result<Bytes, Status> {
     let expected = body.size_hint().exact().unwrap_or(0) as usize;
     let mut read = BytesMut::with_capacity(expected.min(BODY_MAX));
     let mut size = 0;

@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use http::Request;
 use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION};
-use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::negotiate::{Alternative, alternatives};
@@ -14,10 +13,11 @@ use super::route::{Route, is_served};
 use super::{Endpoint, discovery, header, not_found};
 use crate::api::openapi;
 use crate::api::status::Status;
+use crate::server::listen::RequestBody;
 
 impl Endpoint {
     /// GET of anything but objects.
-    pub(super) fn document(&self, route: &Route, request: &Request<Incoming>) -> Result<Reply, Status> {
+    pub(super) fn document(&self, route: &Route, request: &Request<RequestBody>) -> Result<Reply, Status> {
         let accept = header(request.headers(), &ACCEPT);
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let json = |value: Value| Ok(Reply::json(200, value.to_string()));
@@ -82,7 +82,7 @@ fn openapi_v2(accept: Option<&str>) -> Reply {
 }
 
 /// Documents are made when they are asked for; clients keep them by their hash.
-fn openapi_document(path: &str, query: &Query, request: &Request<Incoming>) -> Result<Reply, Status> {
+fn openapi_document(path: &str, query: &Query, request: &Request<RequestBody>) -> Result<Reply, Status> {
     let hash = openapi::hash(path).ok_or_else(not_found)?;
     let tag = format!("\"{hash}\"");
     let with = |name, text: &str, mut reply: Reply| {

@@ -26,7 +26,6 @@ use std::sync::atomic::AtomicBool;
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, USER_AGENT};
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +43,7 @@ use crate::authorization::User;
 use crate::coordinator::Subresource;
 use crate::server::accounts::Accounts;
 use crate::server::commands::{Commands, too_many_requests};
+use crate::server::listen::RequestBody;
 use crate::server::tls::Peer;
 use crate::server::view::View;
 use crate::time::WallTime;
@@ -119,7 +119,7 @@ pub struct Call<'a> {
 
 impl Endpoint {
     /// Answers one request; `peer` is whoever the client certificate says, if it verified.
-    pub async fn answer(&self, peer: Option<&Peer>, request: Request<Incoming>) -> Response<Body> {
+    pub async fn answer(&self, peer: Option<&Peer>, request: Request<RequestBody>) -> Response<Body> {
         let accepts_gzip = header(request.headers(), &ACCEPT_ENCODING).is_some_and(|text| {
             text.split(',').any(|coding| coding.trim().split(';').next() == Some("gzip"))
         });
@@ -132,7 +132,7 @@ impl Endpoint {
         reply.into_response(accepts_gzip)
     }
 
-    async fn respond(&self, peer: Option<&Peer>, request: Request<Incoming>) -> Result<Reply, Status> {
+    async fn respond(&self, peer: Option<&Peer>, request: Request<RequestBody>) -> Result<Reply, Status> {
         let route = Route::parse(request.uri().path());
         let user = self.access.user(&route, peer, request.headers())?;
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -153,7 +153,7 @@ impl Endpoint {
         &self,
         user: &User,
         target: Target,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Reply, Status> {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let verb = verb(request.method(), &target, &query).ok_or_else(method_not_allowed)?;
@@ -237,7 +237,7 @@ impl Endpoint {
 }
 
 /// What a request is, for the counters.
-fn label(request: &Request<Incoming>) -> (&'static str, &'static str) {
+fn label(request: &Request<RequestBody>) -> (&'static str, &'static str) {
     let Route::Objects(target) = Route::parse(request.uri().path()) else { return ("get", "") };
     let query = Query::parse(request.uri().query().unwrap_or_default());
     (verb(request.method(), &target, &query).unwrap_or("other"), target.kind.plural)

@@ -29,6 +29,7 @@ use super::reply::{BodyError, Payload, Reply};
 use crate::api::kinds::{Kind, by_kind};
 use crate::api::log_options::LogOptions;
 use crate::api::status::Status;
+use crate::server::listen::RequestBody;
 use crate::server::tls::{
     Identity, TlsError, client_config, fingerprint, pinning_client_config, unknown_client_config,
 };
@@ -156,7 +157,7 @@ impl Nodes {
         view: &View,
         pod: (&str, &str),
         verb: Verb,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         permit: OwnedSemaphorePermit,
     ) -> Result<Reply, Status> {
         let ((namespace, name), query) = (pod, Query::parse(request.uri().query().unwrap_or_default()));
@@ -178,7 +179,7 @@ impl Nodes {
         &self,
         place: &Place,
         onward: Request<Empty<Bytes>>,
-        mut request: Request<Incoming>,
+        mut request: Request<RequestBody>,
         permit: OwnedSemaphorePermit,
     ) -> Result<Reply, Status> {
         let response = self.ask(place, onward).await?;
@@ -212,7 +213,7 @@ impl Nodes {
     async fn ask_server(
         &self,
         destination: &Destination,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, Status> {
         let address = destination.address();
         match destination {

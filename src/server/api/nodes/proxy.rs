@@ -14,7 +14,6 @@ use http::header::{
 };
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -23,6 +22,7 @@ use crate::api::kinds::by_kind;
 use crate::api::status::Status;
 use crate::server::api::reply::{BodyError, Payload, Reply};
 use crate::server::api::route::Target;
+use crate::server::listen::RequestBody;
 use crate::server::view::View;
 use crate::server::view::filter::Filter;
 
@@ -58,7 +58,7 @@ impl Nodes {
         &self,
         view: &View,
         target: &Target,
-        mut request: Request<Incoming>,
+        mut request: Request<RequestBody>,
         permit: OwnedSemaphorePermit,
     ) -> Result<Reply, Status> {
         let (base, rest) = split(request.uri().path(), target);
@@ -119,11 +119,11 @@ fn redirect(base: &str, query: Option<&str>) -> Result<Reply, Status> {
 }
 
 fn onward(
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     rest: &str,
     address: SocketAddr,
     changing: bool,
-) -> Result<Request<Incoming>, Status> {
+) -> Result<Request<RequestBody>, Status> {
     let bad = |error: http::Error| Status::bad_request(error.to_string());
     let (mut parts, body) = request.into_parts();
     let path = if rest.is_empty() { "/" } else { rest };

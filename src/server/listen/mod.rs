@@ -1,5 +1,10 @@
 //! TLS connections, and HTTP/1.1 and HTTP/2 over them.
 
+mod activity;
+mod http1;
+#[cfg(test)]
+mod tests;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -9,9 +14,9 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::server::conn;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -19,6 +24,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use activity::RequestBody;
 
 use super::api::reply::Body;
 use super::tls::{Peer, Verifier};
@@ -38,6 +45,9 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 const HEAD_MAX: usize = 64 << 10;
 /// How long requests in flight may take to end at a shutdown.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// A connection after its handshake. Boxed: it is handed on often, and takes some 2 kB.
+type Stream = Box<TlsStream<TcpStream>>;
 
 /// Listens on an address. All addresses are those of IPv4 where the kernel has no IPv6.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -75,10 +85,11 @@ pub async fn serve<H, F>(
     handler: H,
     stop: CancellationToken,
 ) where
-    H: Fn(Option<Arc<Peer>>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Option<Arc<Peer>>, Request<RequestBody>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let acceptor = TlsAcceptor::from(tls);
+    let protocols = Arc::new(Protocols::new());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     while let Some((socket, from)) = accept(&listener, &stop).await {
@@ -86,13 +97,13 @@ pub async fn serve<H, F>(
             tracing::warn!(%from, open = CONNECTIONS_MAX, "too many connections, one is refused");
             continue;
         };
-        let (acceptor, verifier, handler, stop) =
-            (acceptor.clone(), verifier.clone(), handler.clone(), stop.clone());
+        let (acceptor, protocols, verifier, handler, stop) =
+            (acceptor.clone(), protocols.clone(), verifier.clone(), handler.clone(), stop.clone());
         connections.spawn(async move {
-            if let Some(stream) = handshake(&acceptor, socket, from).await {
+            // Boxed, so that a connection takes what it is, and not also what the handshake was.
+            if let Some(stream) = Box::pin(handshake(&acceptor, socket, from)).await {
                 let peer = verifier.peer(stream.get_ref().1.peer_certificates()).map(Arc::new);
-                // Boxed, so that a connection takes what it is, and not also what the handshake was.
-                Box::pin(connection(stream, move |request| handler(peer.clone(), request), stop)).await;
+                protocols.serve(stream, move |request| handler(peer.clone(), request), stop).await;
             }
             drop(place);
         });
@@ -122,11 +133,11 @@ async fn handshake(
     acceptor: &TlsAcceptor,
     socket: TcpStream,
     from: SocketAddr,
-) -> Option<TlsStream<TcpStream>> {
+) -> Option<Stream> {
     let _ = socket.set_nodelay(true);
     let _ = nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::KeepAlive, &true);
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
-        Ok(Ok(stream)) => Some(stream),
+        Ok(Ok(stream)) => Some(Box::new(stream)),
         Ok(Err(error)) => {
             tracing::debug!(%from, %error, "a TLS handshake failed");
             None
@@ -135,38 +146,59 @@ async fn handshake(
     }
 }
 
-async fn connection<H, F>(stream: TlsStream<TcpStream>, handler: H, stop: CancellationToken)
-where
-    H: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response<Body>> + Send + 'static,
-{
-    let service = service_fn(|request| {
-        // Boxed: a connection that waits for its next request does not hold the room of an answer.
-        let answer = Box::pin(handler(request));
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEAD_MAX)
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEAD_MAX as u32)
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+/// How connections are served.
+struct Protocols {
+    http1: conn::http1::Builder,
+    http2: conn::http2::Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    fn new() -> Self {
+        let mut http1 = conn::http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEAD_MAX);
+        let mut http2 = conn::http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEAD_MAX as u32)
+            .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+        Self { http1, http2 }
+    }
+
+    /// Serves a connection in the protocol that the handshake agreed on.
+    async fn serve<H, F>(&self, stream: Stream, handler: H, stop: CancellationToken)
+    where
+        H: Fn(Request<RequestBody>) -> F,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            Box::pin(self.serve_http2(stream, handler, stop)).await;
+        } else {
+            http1::serve(stream, &self.http1, handler, stop).await;
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+    }
+
+    async fn serve_http2<H, F>(&self, stream: Stream, handler: H, stop: CancellationToken)
+    where
+        H: Fn(Request<RequestBody>) -> F,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let service = service_fn(|request: Request<Incoming>| {
+            let answer = Box::pin(handler(request.map(RequestBody::from)));
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        let connection = self.http2.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
+        }
     }
 }
