@@ -125,45 +125,70 @@ pub struct State {
     pub allotments: Allotments,
 }
 
+/// Changes that are decided and not applied yet.
+#[derive(Debug, Default)]
+pub struct Pending {
+    objects: BTreeMap<Key, Option<Arc<Object>>>,
+    changes: Vec<Change>,
+    revision: u64,
+    allotted: Drafted,
+}
+
+impl Pending {
+    /// The changes, in the order in which they were decided.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// The newest revision once they are applied.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
 /// Uncommitted changes over a state.
 #[derive(Debug)]
 pub struct Draft<'a> {
     base: &'a State,
-    overlay: BTreeMap<Key, Option<Arc<Object>>>,
-    revision: u64,
-    changes: Vec<Change>,
-    allotted: Drafted,
+    /// Decided before, and on its way into the base or there by now.
+    under: Option<&'a Pending>,
+    own: Pending,
 }
 
 impl<'a> Draft<'a> {
     /// An empty draft.
     pub fn new(base: &'a State) -> Self {
-        Self {
-            base,
-            overlay: BTreeMap::new(),
-            revision: base.revision,
-            changes: Vec::new(),
-            allotted: Drafted::default(),
-        }
+        Self::over(base, None)
+    }
+
+    /// An empty draft over a state and what is about to be applied to it.
+    pub fn over(base: &'a State, under: Option<&'a Pending>) -> Self {
+        let revision = under.map_or(base.revision, Pending::revision);
+        Self { base, under, own: Pending { revision, ..Pending::default() } }
+    }
+
+    /// Goes on with a draft over a state and what is about to be applied to it, or has been meanwhile.
+    pub fn resume(base: &'a State, under: Option<&'a Pending>, own: Pending) -> Self {
+        Self { base, under, own }
     }
 
     /// The object as this draft sees it.
     pub fn get(&self, key: &Key) -> Option<Arc<Object>> {
-        match self.overlay.get(key) {
+        match self.drafted(key) {
             Some(drafted) => drafted.clone(),
             None => self.base.objects.get(key).cloned(),
         }
     }
 
-    /// All objects of a kind, as this draft sees them. Goes over all of them: for kinds of which there are few.
+    fn drafted(&self, key: &Key) -> Option<&Option<Arc<Object>>> {
+        self.own.objects.get(key).or_else(|| self.under?.objects.get(key))
+    }
+
+    /// All objects of a kind, as this draft sees them, by namespace and name. Goes over all of them: for kinds of
+    /// which there are few.
     pub fn all(&self, kind: &Kind) -> Vec<Arc<Object>> {
         let first = Key::new(kind, "", "");
-        let resource = first.resource.clone();
-        let stored = self.base.objects.range(first..).take_while(|(key, _)| key.resource == resource);
-        let stored =
-            stored.filter(|(key, _)| !self.overlay.contains_key(key)).map(|(_, object)| object.clone());
-        let drafted = self.overlay.iter().filter(|(key, _)| key.resource == resource);
-        stored.chain(drafted.filter_map(|(_, object)| object.clone())).collect()
+        self.within(&first, |key| key.resource == first.resource)
     }
 
     /// What Services were given before this draft, and of which ranges.
@@ -173,19 +198,25 @@ impl<'a> Draft<'a> {
 
     /// The Service that has this address or port, as this draft sees it.
     pub fn holder(&self, of: Allotted) -> Option<&Key> {
-        self.allotted.holder(&self.base.allotments, of)
+        let drafted = self.own.allotted.get(of).or_else(|| self.under?.allotted.get(of));
+        drafted.unwrap_or_else(|| self.base.allotments.holder(of))
     }
 
     /// The objects of a kind in a namespace (in all of them for a cluster-scoped kind), as this draft sees them, by name.
     pub fn list(&self, kind: &Kind, namespace: &str) -> Vec<Arc<Object>> {
         let first = Key::new(kind, namespace, "");
-        let within = |key: &Key| key.resource == first.resource && key.namespace == first.namespace;
-        let stored = self.base.objects.range(&first..).take_while(|(key, _)| within(key));
+        self.within(&first, |key| key.resource == first.resource && key.namespace == first.namespace)
+    }
+
+    fn within(&self, first: &Key, belongs: impl Fn(&Key) -> bool) -> Vec<Arc<Object>> {
+        let stored = self.base.objects.range(first..).take_while(|(key, _)| belongs(key));
         let mut found: BTreeMap<&Key, &Arc<Object>> = stored.collect();
-        for (key, drafted) in self.overlay.range(&first..).take_while(|(key, _)| within(key)) {
-            match drafted {
-                Some(object) => drop(found.insert(key, object)),
-                None => drop(found.remove(key)),
+        for layer in self.under.into_iter().chain([&self.own]) {
+            for (key, drafted) in layer.objects.range(first..).take_while(|(key, _)| belongs(key)) {
+                match drafted {
+                    Some(object) => drop(found.insert(key, object)),
+                    None => drop(found.remove(key)),
+                }
             }
         }
         found.into_values().cloned().collect()
@@ -193,35 +224,42 @@ impl<'a> Draft<'a> {
 
     /// The revision the next change will get.
     pub fn next_revision(&self) -> u64 {
-        self.revision + 1
+        self.own.revision + 1
     }
 
     /// Writes an object whose `resource_version` is [`Self::next_revision`].
     pub fn put(&mut self, object: Arc<Object>) {
-        self.revision += 1;
+        self.own.revision += 1;
         let before = self.get(&object.key);
-        self.allotted.observe(before.as_deref(), Some(&object));
-        self.overlay.insert(object.key.clone(), Some(object.clone()));
-        self.changes.push(Change { revision: self.revision, before, after: Some(object), last: None });
+        self.own.allotted.observe(before.as_deref(), Some(&object));
+        self.own.objects.insert(object.key.clone(), Some(object.clone()));
+        let revision = self.own.revision;
+        self.own.changes.push(Change { revision, before, after: Some(object), last: None });
     }
 
     /// Removes an object; `last` is its final state, carrying [`Self::next_revision`].
     pub fn remove(&mut self, key: &Key, last: Arc<Object>) {
-        self.revision += 1;
+        self.own.revision += 1;
         let before = self.get(key);
-        self.allotted.observe(before.as_deref(), None);
-        self.overlay.insert(key.clone(), None);
-        self.changes.push(Change { revision: self.revision, before, after: None, last: Some(last) });
+        self.own.allotted.observe(before.as_deref(), None);
+        self.own.objects.insert(key.clone(), None);
+        let revision = self.own.revision;
+        self.own.changes.push(Change { revision, before, after: None, last: Some(last) });
     }
 
     /// Changes so far.
     pub fn changes(&self) -> &[Change] {
-        &self.changes
+        &self.own.changes
     }
 
     /// Ends the draft: its changes, and the newest revision.
     pub fn into_changes(self) -> (Vec<Change>, u64) {
-        (self.changes, self.revision)
+        (self.own.changes, self.own.revision)
+    }
+
+    /// Ends the draft, or puts it aside.
+    pub fn into_pending(self) -> Pending {
+        self.own
     }
 }
 

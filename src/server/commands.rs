@@ -25,6 +25,8 @@ pub struct Submission {
 pub enum Message {
     /// A command.
     Submit(Submission),
+    /// The store is free again.
+    Kept,
     /// Nothing more is to be done.
     Stop,
 }
@@ -40,6 +42,11 @@ impl Commands {
     pub fn new() -> (Self, Receiver<Message>) {
         let (queue, receiver) = sync_channel(COMMAND_QUEUE_MAX);
         (Self { queue }, receiver)
+    }
+
+    /// Wakes the writer, unless it is awake because its queue is full.
+    pub fn tell_kept(&self) {
+        let _ = self.queue.try_send(Message::Kept);
     }
 
     /// Hands a command to the writer and waits until what it did is durable.

@@ -154,6 +154,11 @@ impl Allotments {
         &self.ranges
     }
 
+    /// The Service that has it.
+    pub fn holder(&self, of: Allotted) -> Option<&Key> {
+        self.holders.get(&of)
+    }
+
     /// Takes note of a Service that has come, changed or gone.
     pub fn observe(&mut self, before: Option<&Object>, after: Option<&Object>) {
         for (taken, key) in difference(before, after) {
@@ -175,9 +180,9 @@ impl Drafted {
         self.0.extend(difference(before, after));
     }
 
-    /// Who holds it now, by the draft or else by what it is over.
-    pub fn holder<'a>(&'a self, base: &'a Allotments, of: Allotted) -> Option<&'a Key> {
-        self.0.get(&of).map_or_else(|| base.holders.get(&of), Option::as_ref)
+    /// Who holds it now; none where the draft says nothing of it.
+    pub fn get(&self, of: Allotted) -> Option<Option<&Key>> {
+        self.0.get(&of).map(Option::as_ref)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The coordinator role: opens the store, starts the writer, and serves the endpoint.
 
 mod first;
+mod keeper;
 mod names;
 mod roles;
 mod self_service;
@@ -9,8 +10,8 @@ mod writer;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::keeper::Keeper;
 use self::signer::Signer;
 use self::writer::Writer;
 use crate::api::kinds::KINDS;
@@ -161,7 +163,7 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
     let names = names::of_server(local_addr.ip(), &config.extra_names);
     let life = config.certificate_life;
     let opened = tokio::task::spawn_blocking(move || open(&config, names, local_addr)).await;
-    let Opened { mut writer, commands, cluster_uid, pki, access, accounts, requests } =
+    let Opened { writer, commands, cluster_uid, pki, access, accounts, requests } =
         opened.map_err(|e| StartError::First(e.to_string()))??;
     let stop = CancellationToken::new();
     let nodes = Nodes::new(&pki.proxy, pki.authority.ca_pem(), stop.clone())?;
@@ -172,7 +174,7 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
         address: local_addr.to_string(),
         metrics: Metrics::default(),
         nodes,
-        store_works: writer.store_works.clone(),
+        store_works: writer.keeper.works.clone(),
         stop: stop.clone(),
         places: Places::default(),
         access,
@@ -240,9 +242,9 @@ fn open(
     let (state, Loaded { cluster_uid, .. }) = load(&mut store, directory, &config.service_ranges)?;
     let pki = certificates(&directory.join("pki"), names)?;
     let now = clock::now();
-    let expiry = Expiry::new(&state, now, clock::wall());
+    let expiry = Arc::new(Mutex::new(Expiry::new(&state, now, clock::wall())));
     let (commands, queue) = Commands::new();
-    let (mut view, store_works) = (View::new(state), Arc::new(AtomicBool::new(true)));
+    let mut view = View::new(state);
     let rbac = Arc::new(Rbac::default());
     view.follow(rbac.clone());
     let nodes = Arc::new(NodeAccess::default());
@@ -260,7 +262,9 @@ fn open(
     access.authenticators.tokens.push(accounts.clone());
     let tokens = BootstrapTokens { view: view.clone(), wall: clock::wall };
     access.authenticators.tokens.push(Arc::new(tokens));
-    let mut writer = Writer { view, store: Box::new(store), queue, expiry, expire_from: now, store_works };
+    let works = Arc::new(AtomicBool::new(true));
+    let keeper = Keeper { view: view.clone(), store: Box::new(store), expiry: expiry.clone(), works };
+    let mut writer = Writer::new(view, keeper, (commands.clone(), queue), expiry);
     first::write(&mut writer, &cluster_uid, pki.authority.ca_pem()).map_err(StartError::First)?;
     roles::write(&mut writer).map_err(StartError::First)?;
     self_service::write(&mut writer, names::reachable(local_addr));
