@@ -14,7 +14,7 @@ use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::disk::{Disk, DiskError, Durability};
@@ -71,7 +71,16 @@ pub(super) enum Known {
 struct Entry {
     users: BTreeSet<Uid>,
     known: watch::Receiver<Known>,
+    /// The coordinator may answer now what it refused before.
+    allowed: Arc<Notify>,
     task: JoinHandle<()>,
+}
+
+/// What the task that follows an object has.
+struct Followed {
+    source: SourceRef,
+    known: watch::Sender<Known>,
+    allowed: Arc<Notify>,
 }
 
 /// The objects in use. Cheap to clone.
@@ -106,6 +115,16 @@ impl Sources {
         found
     }
 
+    /// The coordinator has heard of a Pod that this node made: what the Pod uses, which was none of the node's business
+    /// before, is asked for again at once.
+    pub(super) fn mirrored(&self, uid: &str) {
+        for entry in self.entries().values() {
+            if entry.users.contains(uid) && matches!(*entry.known.borrow(), Known::Unknown) {
+                entry.allowed.notify_one();
+            }
+        }
+    }
+
     /// The Pod uses nothing any more.
     pub(super) fn release(&self, uid: &str) {
         let mut entries = self.entries();
@@ -130,21 +149,22 @@ impl Sources {
         let mut entries = self.entries();
         let entry = entries.entry(source.clone()).or_insert_with(|| {
             let (sender, known) = watch::channel(Known::Unknown);
-            let (own, of) = (self.clone(), source.clone());
+            let (own, allowed) = (self.clone(), Arc::new(Notify::new()));
+            let of = Followed { source: source.clone(), known: sender, allowed: allowed.clone() };
             let task = match source.kind {
-                SourceKind::ConfigMap => tokio::spawn(own.follow::<ConfigMap>(of, sender, Known::ConfigMap)),
-                SourceKind::Secret => tokio::spawn(own.follow::<Secret>(of, sender, Known::Secret)),
+                SourceKind::ConfigMap => tokio::spawn(own.follow::<ConfigMap>(of, Known::ConfigMap)),
+                SourceKind::Secret => tokio::spawn(own.follow::<Secret>(of, Known::Secret)),
                 SourceKind::ServiceAccount => {
-                    tokio::spawn(own.follow::<ServiceAccount>(of, sender, Known::ServiceAccount))
+                    tokio::spawn(own.follow::<ServiceAccount>(of, Known::ServiceAccount))
                 }
             };
-            Entry { users: BTreeSet::new(), known, task }
+            Entry { users: BTreeSet::new(), known, allowed, task }
         });
         entry.users.insert(uid.to_owned());
         entry.known.clone()
     }
 
-    async fn follow<K>(self, source: SourceRef, known: watch::Sender<Known>, wrap: fn(Arc<K>) -> Known)
+    async fn follow<K>(self, followed: Followed, wrap: fn(Arc<K>) -> Known)
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -155,23 +175,36 @@ impl Sources {
             + Sync
             + 'static,
     {
+        let Followed { source, known, allowed } = followed;
         let api: Api<K> = Api::namespaced(self.client.clone(), &source.namespace);
         let config = Config::default().fields(&format!("metadata.name={}", source.name));
-        let mut stream = std::pin::pin!(watches::stream(api, config));
-        let mut listed = false;
-        while let Some(event) = stream.next().await {
+        let begin = || Box::pin(watches::stream(api.clone(), config.clone()));
+        let (mut stream, mut listed) = (begin(), false);
+        loop {
+            let event = tokio::select! {
+                event = stream.next() => event,
+                () = allowed.notified() => {
+                    if matches!(*known.borrow(), Known::Unknown) {
+                        stream = begin();
+                    }
+                    continue;
+                }
+            };
             match event {
-                Ok(Event::Init) => listed = false,
-                Ok(Event::InitApply(object) | Event::Apply(object)) => {
+                Some(Ok(Event::Init)) => listed = false,
+                Some(Ok(Event::InitApply(object) | Event::Apply(object))) => {
                     listed = true;
                     self.keep(&source, &object);
                     self.tell(&source, &known, wrap(Arc::new(object))).await;
                 }
-                Ok(Event::InitDone) if listed => {}
-                Ok(Event::InitDone | Event::Delete(_)) => self.tell(&source, &known, Known::Absent).await,
-                Err(error) => {
+                Some(Ok(Event::InitDone)) if listed => {}
+                Some(Ok(Event::InitDone | Event::Delete(_))) => {
+                    self.tell(&source, &known, Known::Absent).await;
+                }
+                Some(Err(error)) => {
                     tracing::debug!(%error, name = source.name, "an object in use cannot be watched");
                 }
+                None => return,
             }
         }
     }

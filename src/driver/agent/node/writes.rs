@@ -74,6 +74,7 @@ impl NodeLoop {
         let remote = object.metadata.uid.clone().unwrap_or_default();
         hosted.remote = Remote::Known { uid: remote.clone() };
         self.hands.tokens.bind(uid, &remote);
+        self.hands.sources.mirrored(uid);
         self.by_remote.insert(remote, uid.to_owned());
         let changed = hosted.merge(object);
         self.keep(uid);
