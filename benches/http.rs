@@ -29,6 +29,14 @@ impl Target {
         Ok(Self { address, tls: Arc::new(tls) })
     }
 
+    /// One client, which resumes its TLS sessions, as agents do.
+    #[must_use]
+    pub(crate) fn resuming(self) -> Self {
+        let mut tls = (*self.tls).clone();
+        tls.resumption = Resumption::in_memory_sessions(1);
+        Self { tls: Arc::new(tls), ..self }
+    }
+
     pub(crate) async fn connect(&self) -> io::Result<Connection> {
         let socket = TcpStream::connect(self.address).await?;
         socket.set_nodelay(true)?;

@@ -55,7 +55,7 @@ impl Fleet {
         let targets = (0..SESSIONS).map(|number| {
             let user = format!("system:node:{}", name(number));
             let identity = authority.issue_client(&user, &[NODES], clock::wall())?;
-            coordinator.target(&identity, &authority)
+            anyhow::Ok(coordinator.target(&identity, &authority)?.resuming())
         });
         let targets = targets.collect::<anyhow::Result<Vec<Target>>>()?;
         let joining = targets.into_iter().enumerate().map(|(number, target)| async move {

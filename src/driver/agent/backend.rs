@@ -38,8 +38,9 @@ pub(super) async fn serve(
     authority_pem: &[u8],
 ) -> anyhow::Result<()> {
     let address = hands.config.node_listen;
-    let listener =
-        listen::bind(address).await.with_context(|| format!("--node-listen {address}: cannot listen"))?;
+    let listener = listen::bind(address)
+        .and_then(|bound| bound.listen(listen::BACKLOG))
+        .with_context(|| format!("--node-listen {address}: cannot listen"))?;
     let settings = Settings::new(
         certificate.identity.clone(),
         String::from_utf8_lossy(authority_pem).into_owned(),

@@ -40,7 +40,7 @@ use crate::server::listen;
 use crate::server::node_access::NodeAccess;
 use crate::server::rbac::Rbac;
 use crate::server::tls::{
-    ADMIN_NAME, Authority, Identity, MASTERS, PROXY_NAME, Peer, Purpose, TlsError, Verifier, Wanted,
+    ADMIN_NAME, Authority, Identity, MASTERS, PROXY_NAME, Peer, Purpose, Tickets, TlsError, Verifier, Wanted,
     server_config,
 };
 use crate::server::tokens;
@@ -157,9 +157,10 @@ impl Running {
 
 /// Opens the data directory and serves the endpoint.
 pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
-    let unbound = |source| StartError::Listen { address: config.listen, source };
-    let listener = listen::bind(config.listen).await.map_err(unbound)?;
-    let local_addr = listener.local_addr().map_err(unbound)?;
+    let address = config.listen;
+    let unbound = |source| StartError::Listen { address, source };
+    let bound = listen::bind(config.listen).map_err(unbound)?;
+    let local_addr = bound.local_addr().map_err(unbound)?;
     let names = names::of_server(local_addr.ip(), &config.extra_names);
     let life = config.certificate_life;
     let opened = tokio::task::spawn_blocking(move || open(&config, names, local_addr)).await;
@@ -193,12 +194,14 @@ pub async fn start(config: CoordinatorConfig) -> Result<Running, StartError> {
         certificate_pem: format!("{}\n{}", pki.server.certificate_pem, pki.authority.ca_pem()),
         key_pem: pki.server.key_pem.clone(),
     };
-    let tls = Arc::new(server_config(&shown, &verifier, &["h2", "http/1.1"])?);
+    let mut tls = server_config(&shown, &verifier, &["h2", "http/1.1"])?;
+    tls.ticketer = pki.tickets;
+    let listener = bound.listen(listen::BACKLOG).map_err(unbound)?;
     let handler = move |peer: Option<Arc<Peer>>, request| {
         let endpoint = endpoint.clone();
         async move { endpoint.answer(peer.as_deref(), request).await }
     };
-    let server = tokio::spawn(listen::serve(listener, tls, verifier, handler, stop.clone()));
+    let server = tokio::spawn(listen::serve(listener, Arc::new(tls), verifier, handler, stop.clone()));
     let writer = thread::Builder::new().name("writer".into()).spawn(move || writer.run());
     let writer = writer.map_err(|e| StartError::First(e.to_string()))?;
     tracing::info!(address = %local_addr, cluster = %cluster_uid, "the coordinator serves");
@@ -230,6 +233,7 @@ struct Pki {
     server: Identity,
     admin: Identity,
     proxy: Identity,
+    tickets: Arc<Tickets>,
 }
 
 fn open(
@@ -316,5 +320,6 @@ fn certificates(directory: &Path, names: Vec<String>) -> Result<Pki, TlsError> {
         admin: authority.keep("admin", &client(ADMIN_NAME, Some(MASTERS)), now)?,
         proxy: authority.keep("proxy", &client(PROXY_NAME, None), now)?,
         authority: Arc::new(authority),
+        tickets: Arc::new(Tickets::load(&directory.join("tickets.json"), clock::wall)),
     })
 }

@@ -1,6 +1,7 @@
 //! TLS connections, and HTTP/1.1 and HTTP/2 over them.
 
 mod activity;
+mod gate;
 mod http1;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,8 @@ use hyper::server::conn;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -27,11 +29,19 @@ use tokio_util::task::TaskTracker;
 
 pub use activity::RequestBody;
 
+use gate::Gate;
+
 use super::api::reply::Body;
 use super::tls::{Peer, Verifier};
 
 /// Connections that are open at once.
 pub const CONNECTIONS_MAX: usize = 16_384;
+/// Connections that may wait to be accepted; the kernel may allow fewer (`net.core.somaxconn`).
+pub const BACKLOG: u32 = 4096;
+/// Handshakes that are under way at once …
+const HANDSHAKES_MAX: usize = 64;
+/// … of which one that takes longer than this, because its client does, no longer counts.
+const HANDSHAKE_PLACE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Requests that one HTTP/2 connection may have open, as kube-apiserver's.
 const STREAMS_MAX: u32 = 250;
 /// A handshake, or the head of a request, that is not there by then is given up.
@@ -49,11 +59,12 @@ const GRACE: Duration = Duration::from_secs(5);
 /// A connection after its handshake. Boxed: it is handed on often, and takes some 2 kB.
 type Stream = Box<TlsStream<TcpStream>>;
 
-/// Listens on an address. All addresses are those of IPv4 where the kernel has no IPv6.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let bound = match TcpListener::bind(address).await {
+/// Takes an address, to [listen](TcpSocket::listen) on. All addresses are those of IPv4 where the kernel has no IPv6.
+/// Until it is listened on, clients are refused at once, instead of waiting for somebody who is not ready.
+pub fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let bound = match bind_exactly(address) {
         Err(error) if address.is_ipv6() && address.ip().is_unspecified() && is_without_ipv6(&error) => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+            bind_exactly((Ipv4Addr::UNSPECIFIED, address.port()).into())
         }
         bound => bound,
     };
@@ -70,6 +81,13 @@ fn in_words(error: io::Error) -> io::Error {
         return error;
     };
     io::Error::new(kind, told)
+}
+
+fn bind_exactly(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {
@@ -89,7 +107,7 @@ pub async fn serve<H, F>(
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let acceptor = TlsAcceptor::from(tls);
-    let protocols = Arc::new(Protocols::new());
+    let (protocols, gate) = (Arc::new(Protocols::new()), Gate::new(HANDSHAKES_MAX));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     while let Some((socket, from)) = accept(&listener, &stop).await {
@@ -97,11 +115,11 @@ pub async fn serve<H, F>(
             tracing::warn!(%from, open = CONNECTIONS_MAX, "too many connections, one is refused");
             continue;
         };
-        let (acceptor, protocols, verifier, handler, stop) =
-            (acceptor.clone(), protocols.clone(), verifier.clone(), handler.clone(), stop.clone());
+        let (acceptor, gate, protocols) = (acceptor.clone(), gate.clone(), protocols.clone());
+        let (verifier, handler, stop) = (verifier.clone(), handler.clone(), stop.clone());
         connections.spawn(async move {
             // Boxed, so that a connection takes what it is, and not also what the handshake was.
-            if let Some(stream) = Box::pin(handshake(&acceptor, socket, from)).await {
+            if let Some(stream) = Box::pin(handshake(&acceptor, &gate, socket, from)).await {
                 let peer = verifier.peer(stream.get_ref().1.peer_certificates()).map(Arc::new);
                 protocols.serve(stream, move |request| handler(peer.clone(), request), stop).await;
             }
@@ -131,18 +149,41 @@ async fn accept(listener: &TcpListener, stop: &CancellationToken) -> Option<(Tcp
 
 async fn handshake(
     acceptor: &TlsAcceptor,
+    gate: &Gate,
     socket: TcpStream,
     from: SocketAddr,
 ) -> Option<Stream> {
     let _ = socket.set_nodelay(true);
     let _ = nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::KeepAlive, &true);
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket)).await {
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, pass_and_shake_hands(acceptor, gate, socket)).await {
         Ok(Ok(stream)) => Some(Box::new(stream)),
         Ok(Err(error)) => {
             tracing::debug!(%from, %error, "a TLS handshake failed");
             None
         }
         Err(_) => None,
+    }
+}
+
+async fn pass_and_shake_hands(
+    acceptor: &TlsAcceptor,
+    gate: &Gate,
+    socket: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
+    // Who has said nothing yet takes no place from others.
+    socket.readable().await?;
+    let place = gate.pass().await;
+    if socket.ready(Interest::READABLE).await?.is_read_closed() {
+        // Its client has left meanwhile.
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
+    let handshake = acceptor.accept(socket);
+    tokio::pin!(handshake);
+    let begun = tokio::time::timeout(HANDSHAKE_PLACE_TIMEOUT, handshake.as_mut()).await;
+    drop(place);
+    match begun {
+        Ok(ended) => ended,
+        Err(_) => handshake.await,
     }
 }
 

@@ -1,19 +1,24 @@
+use std::path::Path;
+
 use http::Method;
 use http_body_util::{BodyExt as _, Full};
+use rustls::HandshakeKind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::server::tls::{Authority, client_config, server_config};
+use crate::server::tls::{Authority, Tickets, client_config, server_config};
 use crate::time::WallTime;
 
 type Client = tokio_rustls::client::TlsStream<TcpStream>;
 
-/// Answers with what it was sent; a PUT is answered before it has been read, and then nobody reads it.
-async fn echo(_: Option<Arc<Peer>>, request: Request<RequestBody>) -> Response<Body> {
+/// Answers with what it was sent; a PUT is answered before it has been read, and then nobody reads it. GET tells who
+/// asks.
+async fn echo(peer: Option<Arc<Peer>>, request: Request<RequestBody>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let body = match *request.method() {
         Method::PUT => String::new(),
+        Method::GET => peer.map(|peer| peer.common_name.clone()).unwrap_or_default(),
         _ => {
             let body = request.into_body().collect().await.unwrap().to_bytes();
             String::from_utf8(body.to_vec()).unwrap()
@@ -23,22 +28,38 @@ async fn echo(_: Option<Arc<Peer>>, request: Request<RequestBody>) -> Response<B
     Response::new(Full::from(format!("{path}:{body}")).map_err(|e| match e {}).boxed_unsync())
 }
 
+fn wall() -> WallTime {
+    let now = rustls::pki_types::UnixTime::now().as_secs() as i64;
+    WallTime(jiff::Timestamp::from_second(now).unwrap())
+}
+
+/// A server with what is kept in a directory, and the way into it.
+fn server(dir: &Path) -> (SocketAddr, Authority, CancellationToken) {
+    let authority = Authority::load_or_create(dir, wall()).unwrap();
+    let verifier = Verifier::new(authority.ca_pem()).unwrap();
+    let identity = authority.issue_server("test", &["127.0.0.1".into()], wall()).unwrap();
+    let mut tls = server_config(&identity, &verifier, &["h2", "http/1.1"]).unwrap();
+    tls.ticketer = Arc::new(Tickets::load(&dir.join("tickets.json"), wall));
+    let listener = bind(([127, 0, 0, 1], 0).into()).unwrap().listen(BACKLOG).unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    tokio::spawn(serve(listener, Arc::new(tls), verifier, echo, stop.clone()));
+    (address, authority, stop)
+}
+
+fn connector(authority: &Authority) -> TlsConnector {
+    let identity = authority.issue_client("somebody", &[], wall()).unwrap();
+    TlsConnector::from(Arc::new(client_config(&identity, authority.ca_pem()).unwrap()))
+}
+
+async fn connect(connector: &TlsConnector, address: SocketAddr) -> Client {
+    let socket = TcpStream::connect(address).await.unwrap();
+    connector.connect(address.ip().into(), socket).await.unwrap()
+}
+
 async fn client() -> (Client, CancellationToken) {
     let dir = tempfile::tempdir().unwrap();
-    let now = rustls::pki_types::UnixTime::now().as_secs() as i64;
-    let now = WallTime(jiff::Timestamp::from_second(now).unwrap());
-    let authority = Authority::load_or_create(dir.path(), now).unwrap();
-    let verifier = Verifier::new(authority.ca_pem()).unwrap();
-    let identity = authority.issue_server("test", &["127.0.0.1".into()], now).unwrap();
-    let tls = Arc::new(server_config(&identity, &verifier, &["h2", "http/1.1"]).unwrap());
-    let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let stop = CancellationToken::new();
-    tokio::spawn(serve(listener, tls, verifier, echo, stop.clone()));
-    let admin = authority.issue_client("test", &[], now).unwrap();
-    let connector = TlsConnector::from(Arc::new(client_config(&admin, authority.ca_pem()).unwrap()));
-    let socket = TcpStream::connect(address).await.unwrap();
-    (connector.connect(address.ip().into(), socket).await.unwrap(), stop)
+    let (address, authority, stop) = server(dir.path());
+    (connect(&connector(&authority), address).await, stop)
 }
 
 fn post(path: &str, body: &str) -> String {
@@ -100,4 +121,32 @@ async fn a_connection_that_waits_is_closed_at_a_stop() {
     read_until(&mut client, "/1:one").await;
     stop.cancel();
     assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_client_resumes_its_session_also_with_another_process_and_is_known_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let connector = connector(&Authority::load_or_create(dir.path(), wall()).unwrap());
+    for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+        let (address, ..) = server(dir.path());
+        let mut client = connect(&connector, address).await;
+        client.write_all(b"GET /who HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+        read_until(&mut client, "/who:somebody").await;
+        assert_eq!(client.get_ref().1.handshake_kind(), Some(kind));
+    }
+}
+
+#[tokio::test]
+async fn handshakes_that_do_not_go_on_keep_nobody_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (address, authority, _stop) = server(dir.path());
+    let mut silent = Vec::new();
+    for _ in 0..2 * HANDSHAKES_MAX {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        // The beginning of a handshake's first record.
+        socket.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
+        silent.push(socket);
+    }
+    let begun = std::time::Duration::from_secs(9);
+    tokio::time::timeout(begun, connect(&connector(&authority), address)).await.expect("in time");
 }

@@ -11,6 +11,7 @@ mod certificate;
 mod config;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod verifier;
 
 use std::fs::{self, OpenOptions};
@@ -23,6 +24,7 @@ pub use certificate::{Peer, fingerprint, key_hash, key_hash_of_pem, subject, to_
 pub use config::{
     client_config, looking_client_config, pinning_client_config, server_config, unknown_client_config,
 };
+pub use tickets::Tickets;
 pub use verifier::Verifier;
 
 /// The group that may do everything.
