@@ -31,7 +31,7 @@ pub(super) enum Question {
 }
 
 /// Serves the node's endpoint until the agent stops.
-pub(super) async fn serve(
+pub(super) fn serve(
     hands: Arc<Hands>,
     inputs: mpsc::Sender<Input>,
     certificate: &Serving,

@@ -162,7 +162,7 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
     machine::watch_facts(&hands, &inputs);
     machine::watch_images(&hands);
     machine::watch_pressure(&hands);
-    backend::serve(hands.clone(), inputs.clone(), &certificate, connection.authority_pem()).await?;
+    backend::serve(hands.clone(), inputs.clone(), &certificate, connection.authority_pem())?;
     let (node_name, registrar) = (hands.config.node_name.clone(), hands.registrar.clone());
     tokio::spawn(NodeLoop::new(hands, inputs).run(heard));
     Ok(Running { node_name, registrar, session, _lock: lock })

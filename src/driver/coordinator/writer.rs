@@ -189,7 +189,9 @@ impl Deciding {
         let now = clock::now();
         if now >= self.expire_from {
             let due = self.expiry().due(now, BATCH_MAX);
-            due.iter().for_each(|command| drop(self.commit(command)));
+            for command in &due {
+                drop(self.commit(command));
+            }
         }
         let Decided { pending, done } = std::mem::take(&mut self.decided);
         let Some(pending) = pending.map(Arc::new) else { return };
