@@ -71,6 +71,9 @@ pub enum Command {
     Explain(Explain),
     /// Remove from this machine everything that an agent made: containers, mounts, namespaces, cgroups, logs.
     Reset(Reset),
+    /// Kill in time what must not outlive this node's session, also when the agent cannot (started by systemd or by the
+    /// agent).
+    Guard(Guard),
     /// Write containers' output to their log files (started by the agent).
     #[command(hide = true)]
     LogWriter(LogWriter),
@@ -243,6 +246,13 @@ pub struct NodeFlags {
     /// How long this node counts as alive without a renewal, in seconds.
     #[arg(long, env = "LEASEHOLD_SESSION_DURATION", default_value_t = 20, value_name = "SECONDS")]
     pub session_duration: u32,
+    /// What this node promises of Pods that must not run twice, when it loses its session: none (nothing is stopped; for
+    /// machines that are suspended or paused), kill, or reset (the machine, where killing is not enough).
+    #[arg(long, env = "LEASEHOLD_FENCE", default_value = "kill", value_name = "none|kill|reset")]
+    pub fence: crate::lease::fence::FenceLevel,
+    /// Where the guard writes `b` to reset the machine.
+    #[arg(long, hide = true, default_value = crate::guard::process::RESET_TRIGGER, value_name = "FILE")]
+    pub reset_trigger: PathBuf,
 }
 
 /// Flags that say where containerd is.
@@ -417,6 +427,26 @@ pub struct Reset {
     /// Do not ask.
     #[arg(long, short)]
     pub yes: bool,
+}
+
+/// Flags of `guard`.
+#[derive(Debug, Args)]
+pub struct Guard {
+    /// The agent's runtime directory [default: /run/leasehold/CONTAINERD-NAMESPACE].
+    #[arg(long, env = "LEASEHOLD_RUNTIME_DIR", value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
+    /// The agent's containerd namespace.
+    #[arg(long, env = "LEASEHOLD_CONTAINERD_NAMESPACE", default_value = "leasehold", value_name = "NAME")]
+    pub containerd_namespace: String,
+    /// Show what the running guard watches over.
+    #[arg(long)]
+    pub status: bool,
+    /// Leave the process running as nobody's child.
+    #[arg(long, hide = true)]
+    pub detach: bool,
+    /// Where `b` is written to reset the machine.
+    #[arg(long, hide = true, default_value = crate::guard::process::RESET_TRIGGER, value_name = "FILE")]
+    pub reset_trigger: PathBuf,
 }
 
 /// Flags of `log-writer`.

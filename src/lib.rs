@@ -2,7 +2,7 @@
 //! through which nodes and people share objects and leases.
 //!
 //! Imports run down only:
-//! `main → driver → {server, client, containerd, volumes, logs, sandbox → {network, cgroup}, detect, store} →
+//! `main → driver → {server, client, containerd, volumes, logs, guard, sandbox → {network, cgroup}, detect, store} →
 //! {agent, steward, coordinator} → {lease, placement, authorization} → {api, time}`.
 //! The rooms from `agent` down are pure: they know no tokio, HTTP, disk, clock or randomness
 //! (`tests/tidy.rs` holds them to it).
@@ -18,6 +18,7 @@ pub mod containerd;
 pub mod coordinator;
 pub mod detect;
 pub mod driver;
+pub mod guard;
 pub mod lease;
 pub mod logs;
 pub mod network;

@@ -3,12 +3,16 @@
 use std::process::ExitCode;
 
 use leasehold::cli::{self, Cli, Command, Misused, Node, USAGE};
+use leasehold::guard::process::Options;
 use leasehold::{driver, telemetry};
 
 /// Worker threads of the long-running commands: a node daemon leaves the machine to its Pods.
 const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
+    if let Some(options) = Options::of_arguments(std::env::args_os().skip(1)) {
+        return driver::guard::process(&options);
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -39,6 +43,7 @@ fn run() -> anyhow::Result<()> {
         }
         Command::Node(Node::Facts { sysroot, output }) => driver::facts::run(&sysroot, output),
         Command::LogWriter(flags) => driver::log_writer::run(&flags),
+        Command::Guard(flags) => driver::guard::run(&flags),
         Command::Image(command) => {
             driver::install_tls_provider();
             runtime()?.block_on(driver::images::run(command))

@@ -28,6 +28,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         | Command::Token(_)
         | Command::Explain(_)
         | Command::LogWriter(_)
+        | Command::Guard(_)
         | Command::Version => {
             unreachable!("main performs these itself")
         }

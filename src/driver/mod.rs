@@ -8,6 +8,7 @@ pub mod coordinator;
 pub mod entropy;
 pub mod explain;
 pub mod facts;
+pub mod guard;
 pub mod images;
 pub mod join;
 pub mod log_writer;

@@ -12,6 +12,7 @@ use crate::cgroup::{Cgroups, Driver};
 use crate::cli::Reset;
 use crate::containerd::Runtime;
 use crate::driver::agent::{Lock, runtime_dir};
+use crate::guard::client::Link;
 use crate::logs;
 use crate::network::cni::Cni;
 use crate::network::resolver::ClusterDns;
@@ -36,6 +37,8 @@ pub(super) async fn run(flags: Reset) -> anyhow::Result<()> {
     let agent_dir = agent_dir(&flags.data_dir);
     let mut failures = Vec::new();
     let mut uids = BTreeSet::new();
+    // First: it would make the cgroup of a Pod that it has to fence.
+    stop_guard(&runtime_dir, &mut failures);
     remove_containers(&flags, &mut uids, &mut failures).await;
     remove_sandboxes(&agent_dir, &runtime_dir, &mut uids, &mut failures).await;
     if let Err(stuck) = logs::end(&runtime_dir).await {
@@ -147,6 +150,15 @@ async fn remove_sandboxes(
     let emptied = tokio::task::spawn_blocking(move || cgroups.remove_root()).await;
     if let Ok(Err(error)) = emptied {
         failures.push(error.to_string());
+    }
+}
+
+/// The guard fences what it knows before it ends.
+fn stop_guard(runtime_dir: &Path, failures: &mut Vec<String>) {
+    // One that cannot be reached is gone already.
+    let Ok(mut guard) = Link::connect(runtime_dir) else { return };
+    if let Err(error) = guard.stop() {
+        failures.push(format!("guard: {error}"));
     }
 }
 

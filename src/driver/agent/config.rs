@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::agent::pressure::Thresholds;
 use crate::api::names;
 use crate::cli::NodeFlags;
+use crate::lease::fence::FenceLevel;
 use crate::lease::timings::{SessionConfig, SessionTimings};
 
 /// An agent's configuration.
@@ -53,6 +54,10 @@ pub struct AgentConfig {
     pub(super) service_address: Option<(String, u16)>,
     /// Lease rules.
     pub(super) session: SessionConfig,
+    /// What is promised of Pods with an identity.
+    pub(super) fence: FenceLevel,
+    /// Where the guard resets the machine.
+    pub(super) reset_trigger: PathBuf,
 }
 
 /// Runtime directory for a containerd namespace, where none is given.
@@ -101,6 +106,8 @@ impl AgentConfig {
             session: SessionTimings::of_duration(Duration::from_secs(flags.session_duration.into()))
                 .check()
                 .with_context(|| format!("--session-duration {}", flags.session_duration))?,
+            fence: flags.fence,
+            reset_trigger: flags.reset_trigger.clone(),
             service_address: flags.service_address.as_deref().map(service_address).transpose()?,
             node_name,
         })

@@ -14,6 +14,7 @@ use super::cluster::Cluster;
 use super::config::AgentConfig;
 use super::disk::Disk;
 use super::execs::Execs;
+use super::guard::Fencing;
 use super::open_logs::OpenLogs;
 use super::registrar::Registrar;
 use super::sources::Sources;
@@ -45,6 +46,7 @@ pub(super) struct Hands {
     /// Tasks that make or remove containers; containerd's list waits for them.
     pub(super) container_tasks: TaskTracker,
     pub(super) registrar: Registrar,
+    pub(super) fencing: Fencing,
     /// containerd has other images than the Node says.
     pub(super) images_changed: Notify,
     /// What the machine lets containers have.
@@ -86,6 +88,7 @@ pub(super) struct Parts {
     /// Where this node's Pods reach the API.
     pub(super) api_server: ApiServer,
     pub(super) registrar: Registrar,
+    pub(super) fencing: Fencing,
     /// What the machine lets containers have.
     pub(super) host_machine: spec::Host,
     pub(super) boot_id: String,
@@ -111,6 +114,7 @@ impl Hands {
             tokens,
             api_server,
             registrar,
+            fencing,
             host_machine,
             boot_id,
             rebooted,
@@ -136,6 +140,7 @@ impl Hands {
             open_logs: OpenLogs::default(),
             container_tasks: TaskTracker::new(),
             registrar,
+            fencing,
             images_changed: Notify::new(),
             host_machine,
             boot_id,

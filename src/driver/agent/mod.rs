@@ -9,6 +9,7 @@ mod cluster;
 mod config;
 mod disk;
 mod execs;
+mod guard;
 mod hands;
 mod hosted;
 mod lock;
@@ -47,6 +48,8 @@ use crate::driver::clock;
 use crate::driver::recorder::Recorder;
 use crate::driver::sealed::Sealer;
 use crate::driver::watches;
+use crate::guard::process::Options;
+use crate::lease::fence::holder::FenceConfig;
 use crate::lease::session::{Claimant, Report, Session};
 use crate::logs;
 use crate::network::cni::{Cni, ConfigurationWatch};
@@ -126,12 +129,15 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
     let (inputs, heard) = mpsc::channel(INPUTS_MAX);
     let certificate = certificate::load_or_create(&disk, &config.node_name, &config.node_ips)?;
     let description = describe(&config, &certificate.sha256());
+    let runtime = Runtime::new(&config.containerd_address, &config.containerd_namespace)?
+        .with_registry_config(&config.registry_config_dir);
+    let ground = Arc::new(ground(&config)?);
     let hands = Arc::new(Hands::new(Parts {
-        runtime: Runtime::new(&config.containerd_address, &config.containerd_namespace)?
-            .with_registry_config(&config.registry_config_dir),
+        fencing: guard::start(fence_means(&config, &runtime, &ground, &inputs)?),
+        runtime,
         recorder: Recorder::start(client.clone(), "leasehold-agent", config.node_name.clone()),
         logs: log_process(&config).await?,
-        ground: Arc::new(ground(&config)?),
+        ground,
         cluster: Cluster::recall(&disk)?,
         sources: Sources::new(
             client.clone(),
@@ -154,6 +160,8 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
         adverts,
     }));
     tokio::spawn(claims::advertise(hands.client.clone(), hands.config.node_name.clone(), advertised));
+    // First what the disk remembers, then the session: what ran before is known when it asks for a fence.
+    let node = NodeLoop::new(hands.clone(), inputs.clone());
     let session = keep_session(&hands, &connection, deadlines)?;
     watch_session(&hands, &inputs);
     watch_coordinator(&hands, &inputs);
@@ -164,7 +172,7 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
     machine::watch_pressure(&hands);
     backend::serve(hands.clone(), inputs.clone(), &certificate, connection.authority_pem())?;
     let (node_name, registrar) = (hands.config.node_name.clone(), hands.registrar.clone());
-    tokio::spawn(NodeLoop::new(hands, inputs).run(heard));
+    tokio::spawn(node.run(heard));
     Ok(Running { node_name, registrar, session, _lock: lock })
 }
 
@@ -214,6 +222,26 @@ fn ground(config: &AgentConfig) -> anyhow::Result<Ground> {
     })
 }
 
+fn fence_means(
+    config: &AgentConfig,
+    runtime: &Runtime,
+    ground: &Arc<Ground>,
+    inputs: &mpsc::Sender<Input>,
+) -> anyhow::Result<guard::Means> {
+    Ok(guard::Means {
+        config: FenceConfig { level: config.fence, duration: config.session.duration() },
+        margin: config.session.margin(),
+        program: std::env::current_exe().context("finding this program")?,
+        options: Options {
+            runtime_dir: config.runtime_dir.clone(),
+            reset_trigger: config.reset_trigger.clone(),
+        },
+        ground: ground.clone(),
+        runtime: runtime.clone(),
+        inputs: inputs.clone(),
+    })
+}
+
 async fn log_process(config: &AgentConfig) -> anyhow::Result<logs::Client> {
     let program = std::env::current_exe().context("finding this program")?;
     Ok(logs::Client::ensure(&config.runtime_dir, logs::Launch::Detached { program }).await?)
@@ -243,7 +271,7 @@ fn keep_session(
         client,
         registered,
         hands.disk.clone(),
-        session::Tell { reports, deadlines },
+        session::Tell { reports, deadlines, fencing: hands.fencing.clone() },
     ));
     Ok(session)
 }

@@ -169,6 +169,7 @@ async fn remove_run(hands: &Hands, uid: &str, id: &str) -> Result<(), String> {
 }
 
 async fn remove_sandbox(hands: &Hands, uid: &str) -> Result<(), String> {
+    hands.fencing.release(uid).await?;
     hands.ground.clone().remove(uid.to_owned()).await.map_err(|error| error.to_string())?;
     hands.forget_sandbox(uid);
     hands.sources.release(uid);

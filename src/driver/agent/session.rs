@@ -10,6 +10,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 
 use super::disk::{Disk, Durability};
+use super::guard::Fencing;
 use super::registrar::Registered;
 use crate::driver::clock;
 use crate::lease::session::{Answer, Effect, Input, Record, Report, Session};
@@ -32,6 +33,8 @@ pub(super) struct Tell {
     pub(super) reports: watch::Sender<Option<Report>>,
     /// Until when it is held, if it is.
     pub(super) deadlines: watch::Sender<Option<Instant>>,
+    /// Whoever has everything dead in time, and answers when all of it is.
+    pub(super) fencing: Fencing,
 }
 
 type Request = Pin<Box<dyn Future<Output = Input> + Send>>;
@@ -44,8 +47,10 @@ pub(super) async fn keep(
     disk: Disk,
     tell_to: Tell,
 ) {
-    let Tell { reports, deadlines } = tell_to;
+    let Tell { reports, deadlines, fencing } = tell_to;
     let mut request: Option<Request> = None;
+    let mut fence: Option<Request> = None;
+    let mut held = None;
     loop {
         while let Some(effect) = session.next_effect() {
             match effect {
@@ -68,8 +73,13 @@ pub(super) async fn keep(
                         Err(error) => tracing::error!(%error, "the session could not be kept on disk"),
                     }
                 }
-                // Only what runs under an identity is fenced, and nothing of that kind is started yet.
-                Effect::Fence(number) => session.handle(Input::Fenced(number), clock::now(), clock::wall()),
+                Effect::Fence(number) => {
+                    let fencing = fencing.clone();
+                    fence = Some(Box::pin(async move {
+                        fencing.fence_all().await;
+                        Input::Fenced(number)
+                    }));
+                }
                 Effect::Report(report) => {
                     tell(&report);
                     if reports.send(Some(report)).is_err() {
@@ -80,10 +90,19 @@ pub(super) async fn keep(
         }
         let held_until = session.deadline(clock::now());
         deadlines.send_if_modified(|known| std::mem::replace(known, held_until) != held_until);
+        let now_held = session.held(clock::now()).map(|(id, deadline)| (id.clone(), deadline));
+        if now_held != held {
+            held.clone_from(&now_held);
+            fencing.session(now_held);
+        }
         let deadline = session.next_deadline();
         let input = tokio::select! {
             input = async { request.as_mut().expect("guarded").await }, if request.is_some() => {
                 request = None;
+                input
+            }
+            input = async { fence.as_mut().expect("guarded").await }, if fence.is_some() => {
+                fence = None;
                 input
             }
             () = sleep_until(deadline) => Input::Tick,

@@ -377,6 +377,7 @@ impl NodeLoop {
     // --- Pods -----------------------------------------------------------------------------------------------------
 
     fn host(&mut self, uid: &str, pod: &Arc<Pod>, record: Option<PodRecord>, remote: Remote) {
+        self.hands.fencing.wanted(pod);
         let machine = self.machine(pod, record);
         if let Remote::Known { uid: remote } = &remote {
             self.by_remote.insert(remote.clone(), uid.to_owned());
@@ -543,7 +544,7 @@ impl NodeLoop {
 }
 
 /// Sleeps until `at`, for ever when there is none.
-async fn sleep_until(at: Option<Instant>) {
+pub(super) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep(at.saturating_since(clock::now())).await,
         None => std::future::pending().await,

@@ -42,6 +42,7 @@ impl NodeLoop {
         let mut hosted = Hosted::new(pod.clone(), machine, kept.remote);
         hosted.finished = kept.finished;
         if !kept.finished {
+            self.hands.fencing.wanted(&pod);
             self.daemon_sets.pod_changed(&pod);
         }
         self.hosted.insert(uid, hosted);

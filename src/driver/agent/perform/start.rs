@@ -95,6 +95,8 @@ pub(super) async fn start(
         link: Some(log_link(hands, pod, run)),
         rotation: logs::Rotation::default(),
     };
+    // Held until the start is over, however that ends.
+    let _permit = hands.fencing.admit(pod).await.map_err(unmade)?;
     let fifos = hands.logs.open(wanted).await.map_err(unmade)?;
     hands.open_logs.opened(&id);
     let request = CreateRequest {

@@ -1,0 +1,370 @@
+//! The task that owns the machine, the connection to the guard, and whoever waits for either.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{RwLock, mpsc, oneshot};
+
+use super::link::{Launch, Link};
+use super::{Order, Permit};
+use crate::containerd::{Runtime, State};
+use crate::driver::agent::node::{self, label};
+use crate::driver::clock;
+use crate::guard::message::{Reply, Request, session_number};
+use crate::guard::process::Options;
+use crate::guard::{directory, table};
+use crate::lease::fence::FenceLevel;
+use crate::lease::fence::holder::{Effect, Fence, FenceConfig, Input};
+use crate::lease::fence::watch::Charge;
+use crate::lease::session::SessionId;
+use crate::sandbox::Ground;
+use crate::volumes::mounts;
+
+/// How long one try to fence or to thaw may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Before a guard that could not be had is tried for again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// `SIGTERM`
+const SIGTERM: i32 = 15;
+
+/// What a keeper works with.
+pub(in crate::driver::agent) struct Means {
+    pub(in crate::driver::agent) config: FenceConfig,
+    /// M.
+    pub(in crate::driver::agent) margin: Duration,
+    /// This program.
+    pub(in crate::driver::agent) program: std::path::PathBuf,
+    pub(in crate::driver::agent) options: Options,
+    pub(in crate::driver::agent) ground: Arc<Ground>,
+    pub(in crate::driver::agent) runtime: Runtime,
+    pub(in crate::driver::agent) inputs: mpsc::Sender<node::Input>,
+}
+
+/// See the module's documentation.
+pub(in crate::driver::agent) struct Keeper {
+    means: Means,
+    orders: Arc<mpsc::UnboundedSender<Order>>,
+    machine: Fence,
+    link: Option<Link>,
+    linking: Option<oneshot::Receiver<Result<Link, String>>>,
+    /// Sessions by their numbers, as the guard knows them.
+    sessions: BTreeMap<u64, SessionId>,
+    order_count: u64,
+    fencing: BTreeMap<u64, oneshot::Sender<()>>,
+    releasing: BTreeMap<String, Vec<oneshot::Sender<()>>>,
+    admitting: BTreeMap<String, Vec<oneshot::Sender<Permit>>>,
+    /// By UID: starts hold it for reading, a thaw for writing.
+    starts: BTreeMap<String, Arc<RwLock<()>>>,
+}
+
+impl Keeper {
+    pub(super) fn new(means: Means, orders: Arc<mpsc::UnboundedSender<Order>>) -> Self {
+        Self {
+            machine: Fence::new(means.config),
+            means,
+            orders,
+            link: None,
+            linking: None,
+            sessions: BTreeMap::new(),
+            order_count: 0,
+            fencing: BTreeMap::new(),
+            releasing: BTreeMap::new(),
+            admitting: BTreeMap::new(),
+            starts: BTreeMap::new(),
+        }
+    }
+
+    fn fences(&self) -> bool {
+        self.means.config.level > FenceLevel::None
+    }
+
+    /// Runs for as long as the agent does.
+    pub(super) async fn run(mut self, mut heard: mpsc::UnboundedReceiver<Order>) {
+        if self.fences() {
+            self.recall_table();
+            self.connect(Duration::ZERO);
+        }
+        loop {
+            self.act().await;
+            let wake = self.machine.next_deadline();
+            tokio::select! {
+                order = heard.recv() => match order {
+                    Some(order) => self.order(order),
+                    None => return,
+                },
+                answer = next_answer(&mut self.link) => self.answered(answer),
+                made = linked(&mut self.linking) => self.linked(made),
+                () = node::sleep_until(wake) => self.hear(Input::Tick),
+            }
+        }
+    }
+
+    /// What an earlier agent had guarded is fenced with the rest, whether its guard lives or not.
+    fn recall_table(&mut self) {
+        let path = directory(&self.means.options.runtime_dir).join("table");
+        match table::uids(&path) {
+            Ok(known) => {
+                self.hear(Input::GuardUp { level: FenceLevel::None, known });
+                self.hear(Input::GuardDown);
+            }
+            Err(error) => tracing::error!(%error, "the guard's table cannot be read"),
+        }
+    }
+
+    fn hear(&mut self, input: Input) {
+        self.machine.handle(input, clock::now());
+    }
+
+    fn order(&mut self, order: Order) {
+        match order {
+            Order::Hear(input) => self.hear(input),
+            Order::FenceAll(done) => {
+                self.order_count += 1;
+                self.fencing.insert(self.order_count, done);
+                self.hear(Input::FenceAll(self.order_count));
+            }
+            Order::Release(uid, done) => {
+                match self.means.ground.cgroups.is_populated(&uid) {
+                    // Whoever asked is told by the closed channel, and asks again.
+                    Ok(true) | Err(_) => return,
+                    Ok(false) => {}
+                }
+                self.releasing.entry(uid.clone()).or_default().push(done);
+                self.hear(Input::Gone(uid));
+            }
+            Order::Admit(uid, answer) => {
+                self.admitting.entry(uid.clone()).or_default().push(answer);
+                self.admit(&uid);
+            }
+            Order::Why(uid, answer) => {
+                let why = self.machine.is_open(&uid).err().map(|closed| closed.to_string());
+                let _ = answer.send(why.unwrap_or_else(|| "the guard was slow".to_owned()));
+            }
+        }
+    }
+
+    fn admit(&mut self, uid: &str) {
+        if self.machine.is_open(uid).is_err() {
+            return;
+        }
+        let Some(waiting) = self.admitting.remove(uid) else { return };
+        let starts = self.starts.entry(uid.to_owned()).or_default();
+        for answer in waiting {
+            match starts.clone().try_read_owned() {
+                // Who has waited long enough by now asks again.
+                Ok(permit) => drop(answer.send(Some(permit))),
+                Err(_) => self.admitting.entry(uid.to_owned()).or_default().push(answer),
+            }
+        }
+    }
+
+    async fn act(&mut self) {
+        while let Some(effect) = self.machine.next_effect() {
+            match effect {
+                Effect::Arm { uid, session, deadline } => {
+                    let charge = Charge {
+                        dir: self.means.ground.data_of(&uid).display().to_string(),
+                        session: session_number(&session),
+                        deadline,
+                        margin: self.means.margin,
+                        level: self.means.config.level,
+                        uid,
+                    };
+                    self.sessions.insert(charge.session, session);
+                    self.send(Request::Arm(charge)).await;
+                }
+                Effect::Renew { session, deadline } => {
+                    self.send(Request::Renew { session: session_number(&session), deadline }).await;
+                }
+                Effect::Disarm(uid) => self.send(Request::Disarm(uid)).await,
+                Effect::Terminate(uid) => self.terminate(uid),
+                Effect::Fence(uid) => self.fence(uid),
+                Effect::Thaw(uid) => self.thaw(uid),
+                Effect::Opened(uid) => self.opened(&uid),
+                Effect::AllFenced(number) => {
+                    if let Some(done) = self.fencing.remove(&number) {
+                        let _ = done.send(());
+                    }
+                }
+                Effect::Released(uid) => {
+                    self.starts.remove(&uid);
+                    let waiting = self.releasing.remove(&uid).unwrap_or_default();
+                    for done in waiting {
+                        let _ = done.send(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self, request: Request) {
+        let Some(link) = &mut self.link else { return };
+        if let Err(why) = link.send(request).await {
+            self.unlink(&why);
+        }
+    }
+
+    // --- the guard ------------------------------------------------------------------------------------------------
+
+    fn connect(&mut self, after: Duration) {
+        let (done, made) = oneshot::channel();
+        self.linking = Some(made);
+        let launch = Launch { program: self.means.program.clone(), options: self.means.options.clone() };
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let _ = done.send(Link::make(&launch).await);
+        });
+    }
+
+    fn linked(&mut self, made: Result<Link, String>) {
+        self.linking = None;
+        match made {
+            Ok(link) => {
+                if link.level < self.means.config.level {
+                    tracing::warn!(
+                        level = %link.level,
+                        wanted = %self.means.config.level,
+                        "the guard can do less on this machine than --fence asks"
+                    );
+                }
+                tracing::info!(level = %link.level, "the guard is there");
+                let level = link.level;
+                self.link = Some(link);
+                let known = Vec::new();
+                self.hear(Input::GuardUp { level, known });
+            }
+            Err(why) => {
+                tracing::error!(why, "there is no guard; nothing with an identity starts");
+                self.connect(AGAIN);
+            }
+        }
+    }
+
+    fn unlink(&mut self, why: &str) {
+        tracing::warn!(why, "the guard was lost; its table stands, another one is started");
+        self.link = None;
+        self.hear(Input::GuardDown);
+        self.connect(Duration::ZERO);
+    }
+
+    fn answered(&mut self, answer: Result<(Request, Reply), String>) {
+        let (request, reply) = match answer {
+            Ok(answer) => answer,
+            Err(why) => return self.unlink(&why),
+        };
+        let refused = match reply {
+            Reply::Done => None,
+            Reply::Refused(why) => Some(why),
+            Reply::Hello { .. } | Reply::Entry(_) => return,
+        };
+        if let Some(why) = &refused {
+            tracing::warn!(why, ?request, "the guard refuses");
+        }
+        let input = match (request, refused) {
+            (Request::Arm(charge), None) => {
+                let Some(session) = self.sessions.get(&charge.session).cloned() else { return };
+                self.sessions.retain(|number, _| *number == charge.session);
+                Input::Armed { uid: charge.uid, session }
+            }
+            (Request::Disarm(uid), None) => Input::Disarmed(uid),
+            (Request::Arm(Charge { uid, .. }) | Request::Disarm(uid), Some(_)) => Input::Refused(uid),
+            (
+                Request::Hello
+                | Request::Renew { .. }
+                | Request::Fence(_)
+                | Request::Status
+                | Request::Upgrade(_)
+                | Request::Stop,
+                _,
+            ) => return,
+        };
+        self.hear(input);
+    }
+
+    // --- the Pods -------------------------------------------------------------------------------------------------
+
+    /// Performs something that blocks, in a task of its own; the machine hears how it ended.
+    fn aside(&self, work: impl FnOnce(&Ground) -> Input + Send + 'static) {
+        let (ground, orders) = (self.means.ground.clone(), self.orders.clone());
+        tokio::task::spawn_blocking(move || {
+            let _ = orders.send(Order::Hear(work(&ground)));
+        });
+    }
+
+    fn fence(&self, uid: String) {
+        tracing::warn!(uid, "a Pod is fenced: the session may end");
+        self.aside(move |ground| match fence(ground, &uid) {
+            Ok(()) => Input::Fenced(uid),
+            Err(why) => {
+                tracing::error!(why, uid, "a Pod is not fenced yet");
+                Input::NotFenced(uid)
+            }
+        });
+    }
+
+    fn thaw(&mut self, uid: String) {
+        let starts = self.starts.entry(uid.clone()).or_default().clone();
+        let (ground, orders) = (self.means.ground.clone(), self.orders.clone());
+        tokio::spawn(async move {
+            let alone = starts.write_owned().await;
+            let of = uid.clone();
+            let thawed = tokio::task::spawn_blocking(move || {
+                if ground.cgroups.is_frozen(&of) { ground.cgroups.thaw(&of, PATIENCE) } else { Ok(()) }
+            });
+            let input = match thawed.await {
+                Ok(Ok(())) => Input::Thawed(uid),
+                Ok(Err(error)) => {
+                    tracing::error!(%error, uid, "a fenced Pod cannot be opened");
+                    Input::NotThawed(uid)
+                }
+                Err(_) => Input::NotThawed(uid),
+            };
+            drop(alone);
+            let _ = orders.send(Order::Hear(input));
+        });
+    }
+
+    fn opened(&mut self, uid: &str) {
+        self.admit(uid);
+        // What was refused meanwhile need not wait for its next turn.
+        let (inputs, uids) = (self.means.inputs.clone(), vec![uid.to_owned()]);
+        tokio::spawn(async move { inputs.send(node::Input::SourcesChanged(uids)).await });
+    }
+
+    /// Whoever does not hear of it in time is killed.
+    fn terminate(&self, uid: String) {
+        tracing::warn!(uid, "a Pod is told to end: the session was not renewed in time");
+        let runtime = self.means.runtime.clone();
+        tokio::spawn(async move {
+            let listed = runtime.list().await.unwrap_or_default();
+            let own = |of: Option<&String>| of == Some(&uid);
+            for container in listed.iter().filter(|container| own(container.labels.get(label::POD_UID))) {
+                if matches!(container.state, State::Running { .. })
+                    && let Err(error) = runtime.kill(&container.id, SIGTERM, false).await
+                {
+                    tracing::warn!(%error, id = container.id, "a container was not signalled");
+                }
+            }
+        });
+    }
+}
+
+fn fence(ground: &Ground, uid: &str) -> Result<(), String> {
+    ground.cgroups.fence(uid, PATIENCE).map_err(|error| error.to_string())?;
+    mounts::force_off_network(&ground.data_of(uid)).map_err(|error| error.to_string())
+}
+
+async fn next_answer(link: &mut Option<Link>) -> Result<(Request, Reply), String> {
+    match link {
+        Some(link) => link.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn linked(linking: &mut Option<oneshot::Receiver<Result<Link, String>>>) -> Result<Link, String> {
+    match linking {
+        Some(made) => made.await.unwrap_or_else(|_| Err("the task that looks for a guard ended".to_owned())),
+        None => std::future::pending().await,
+    }
+}
