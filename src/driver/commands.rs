@@ -80,7 +80,7 @@ async fn agent(flags: Agent) -> anyhow::Result<()> {
         join_where_needed(&flags, Role::Steward, &node, path).await?;
         let connection = Connection::from_kubeconfig(path).await?;
         keep_certificate(&flags, &connection, path, Role::Steward, &node);
-        steward::start(&connection, running.node_name())?;
+        steward::start(&connection, running.beside())?;
     }
     service::ready(&format!("leasehold agent is ready as node {}", running.node_name()));
     tokio::select! {
@@ -154,7 +154,7 @@ async fn up(flags: Up) -> anyhow::Result<()> {
     write_kubeconfig(&coordinator, &steward, "leasehold:steward", STEWARDS)?;
 
     let running = agent::start(config, Connection::from_kubeconfig(&node).await?).await?;
-    steward::start(&Connection::from_kubeconfig(&steward).await?, running.node_name())?;
+    steward::start(&Connection::from_kubeconfig(&steward).await?, running.beside())?;
     running.registered().await;
     service::ready(&format!("leasehold is ready: export KUBECONFIG={}", shown(&admin)));
     tokio::select! {

@@ -4,17 +4,19 @@
 mod belongings;
 pub mod duty;
 mod feeds;
+mod monitor;
 mod namespaces;
 mod offers;
 mod perform;
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::client::Connection;
 use crate::driver::clock;
 use crate::driver::recorder::Recorder;
+use crate::lease::timings::SessionConfig;
 use crate::steward::object::KindId;
 use crate::steward::queue::Key;
 use crate::steward::view::Heard;
@@ -38,16 +40,28 @@ enum Input {
     Done(Key, Done),
 }
 
-/// Starts stewarding with the rights of `connection`, on behalf of node `node_name`.
-pub fn start(connection: &Connection, node_name: &str) -> anyhow::Result<()> {
+/// The agent beside which one stewards.
+#[derive(Debug)]
+pub struct Beside {
+    /// Name of its Node.
+    pub node_name: String,
+    /// Times of its session.
+    pub session: SessionConfig,
+    /// Serials of its session's acknowledged renewals.
+    pub renewals: watch::Receiver<u64>,
+}
+
+/// Starts stewarding with the rights of `connection`.
+pub fn start(connection: &Connection, beside: Beside) -> anyhow::Result<()> {
     let client = connection.clone().called("leasehold-steward").client()?;
     let authority = String::from_utf8_lossy(connection.authority_pem()).into_owned();
     belongings::start(client.clone(), authority);
     let (inputs, heard) = mpsc::channel(INPUTS_MAX);
     feeds::start(&client, &inputs);
-    let recorder = Recorder::start(client.clone(), "leasehold-steward", node_name.to_owned());
+    let recorder = Recorder::start(client.clone(), "leasehold-steward", beside.node_name.clone());
     let duty = Duty::of_the_only_steward();
     offers::start(client.clone(), recorder.clone(), duty.clone());
+    monitor::start(client.clone(), recorder.clone(), duty.clone(), beside);
     let hands = Hands::new(client, recorder, duty);
     tokio::spawn(run(hands, inputs, heard));
     Ok(())

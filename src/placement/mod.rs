@@ -42,6 +42,20 @@ pub use taints::{Effect, tolerates, untolerated};
 
 /// Taint that stands for a cordon (`spec.unschedulable`); who tolerates it may run on a cordoned node.
 pub const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
+/// Taint of a node that says itself that it is not ready.
+pub const NOT_READY_TAINT: &str = "node.kubernetes.io/not-ready";
+/// Taint of a node whose session was lost.
+pub const UNREACHABLE_TAINT: &str = "node.kubernetes.io/unreachable";
+
+/// The node as its own agent judges it: what others have noted about its being there it knows better. So a node that
+/// comes back hosts its DaemonSets though nobody is there yet to take the taint away.
+pub fn of_itself(node: &Node) -> Node {
+    let mut node = node.clone();
+    if let Some(taints) = node.spec.as_mut().and_then(|spec| spec.taints.as_mut()) {
+        taints.retain(|taint| taint.key != NOT_READY_TAINT && taint.key != UNREACHABLE_TAINT);
+    }
+    node
+}
 
 /// Everything that keeps a Pod off a node. Empty: it may run there.
 pub fn eligibility(spec: &PodSpec, node: &Node, room: &Room) -> Vec<Reason> {

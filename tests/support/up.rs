@@ -99,6 +99,11 @@ impl Up {
         command
     }
 
+    /// The socket of its containerd.
+    pub fn containerd_address(&self) -> PathBuf {
+        self.containerd.address()
+    }
+
     fn containerd_flags(&self) -> Vec<String> {
         vec![
             "--containerd-address".into(),

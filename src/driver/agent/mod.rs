@@ -47,10 +47,12 @@ use crate::detect;
 use crate::driver::clock;
 use crate::driver::recorder::Recorder;
 use crate::driver::sealed::Sealer;
+use crate::driver::steward::Beside;
 use crate::driver::watches;
 use crate::guard::process::Options;
 use crate::lease::fence::holder::FenceConfig;
 use crate::lease::session::{Claimant, Report, Session};
+use crate::lease::timings::SessionConfig;
 use crate::logs;
 use crate::network::cni::{Cni, ConfigurationWatch};
 use crate::sandbox::{self, Ground};
@@ -81,6 +83,8 @@ pub struct Running {
     node_name: String,
     registrar: Registrar,
     session: watch::Receiver<Option<Report>>,
+    session_config: SessionConfig,
+    renewals: watch::Receiver<u64>,
     _lock: Lock,
 }
 
@@ -88,6 +92,15 @@ impl Running {
     /// Name of the Node.
     pub fn node_name(&self) -> &str {
         &self.node_name
+    }
+
+    /// What a steward beside this agent goes by.
+    pub fn beside(&self) -> Beside {
+        Beside {
+            node_name: self.node_name.clone(),
+            session: self.session_config,
+            renewals: self.renewals.clone(),
+        }
     }
 
     /// Waits until the Node stands at the coordinator.
@@ -162,7 +175,8 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
     tokio::spawn(claims::advertise(hands.client.clone(), hands.config.node_name.clone(), advertised));
     // First what the disk remembers, then the session: what ran before is known when it asks for a fence.
     let node = NodeLoop::new(hands.clone(), inputs.clone());
-    let session = keep_session(&hands, &connection, deadlines)?;
+    let (renewed, renewals) = watch::channel(0);
+    let session = keep_session(&hands, &connection, deadlines, renewed)?;
     watch_session(&hands, &inputs);
     watch_coordinator(&hands, &inputs);
     watch_containerd(&hands, &inputs);
@@ -172,8 +186,9 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
     machine::watch_pressure(&hands);
     backend::serve(hands.clone(), inputs.clone(), &certificate, connection.authority_pem())?;
     let (node_name, registrar) = (hands.config.node_name.clone(), hands.registrar.clone());
+    let session_config = hands.config.session;
     tokio::spawn(node.run(heard));
-    Ok(Running { node_name, registrar, session, _lock: lock })
+    Ok(Running { node_name, registrar, session, session_config, renewals, _lock: lock })
 }
 
 fn describe(config: &AgentConfig, certificate_sha256: &str) -> Description {
@@ -251,6 +266,7 @@ fn keep_session(
     hands: &Hands,
     connection: &Connection,
     deadlines: watch::Sender<Option<Instant>>,
+    renewals: watch::Sender<u64>,
 ) -> anyhow::Result<watch::Receiver<Option<Report>>> {
     let config = hands.config.session;
     let mut nonce = [0; 8];
@@ -271,7 +287,7 @@ fn keep_session(
         client,
         registered,
         hands.disk.clone(),
-        session::Tell { reports, deadlines, fencing: hands.fencing.clone() },
+        session::Tell { reports, deadlines, renewals, fencing: hands.fencing.clone() },
     ));
     Ok(session)
 }

@@ -35,6 +35,8 @@ pub(super) struct Tell {
     pub(super) deadlines: watch::Sender<Option<Instant>>,
     /// Whoever has everything dead in time, and answers when all of it is.
     pub(super) fencing: Fencing,
+    /// Serial of the last renewal that was acknowledged.
+    pub(super) renewals: watch::Sender<u64>,
 }
 
 type Request = Pin<Box<dyn Future<Output = Input> + Send>>;
@@ -47,7 +49,7 @@ pub(super) async fn keep(
     disk: Disk,
     tell_to: Tell,
 ) {
-    let Tell { reports, deadlines, fencing } = tell_to;
+    let Tell { reports, deadlines, renewals, fencing } = tell_to;
     let mut request: Option<Request> = None;
     let mut fence: Option<Request> = None;
     let mut held = None;
@@ -108,6 +110,9 @@ pub(super) async fn keep(
             () = sleep_until(deadline) => Input::Tick,
             () = reports.closed() => return,
         };
+        if let Input::Answer(_, Answer::Written(lease)) = &input {
+            renewals.send_replace(wire::serial(lease));
+        }
         session.handle(input, clock::now(), clock::wall());
     }
 }

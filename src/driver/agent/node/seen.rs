@@ -14,6 +14,7 @@ use crate::driver::agent::claims;
 use crate::driver::agent::hosted::{Remote, runtime_uid};
 use crate::driver::service;
 use crate::driver::watches::Seen;
+use crate::{placement, steward};
 
 /// Where the node's own object is remembered.
 pub(super) const NODE_FILE: &str = "cache/node.json";
@@ -40,6 +41,10 @@ impl NodeLoop {
     pub(super) fn know_node(&mut self, node: &Node) {
         self.node_known = true;
         self.hands.cluster.saw(node.metadata.resource_version.as_deref());
+        if steward::nodes::is_called_lost(node) {
+            self.hands.registrar.again();
+        }
+        let node = &placement::of_itself(node);
         self.daemon_sets.node_changed(node);
         self.remember(Path::new(NODE_FILE), node);
         self.hands.know_node(node);
