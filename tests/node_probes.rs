@@ -29,7 +29,9 @@ fn merge(target: &mut Value, more: &Value) {
 }
 
 fn exec(script: &str, period: u32, failures: u32) -> Value {
-    json!({ "exec": { "command": ["sh", "-c", script] }, "periodSeconds": period, "failureThreshold": failures })
+    // Patient, where the machine does other work too.
+    json!({ "exec": { "command": ["sh", "-c", script] }, "periodSeconds": period, "failureThreshold": failures,
+        "timeoutSeconds": 20 })
 }
 
 fn container(up: &Up, pod: &str) -> Value {
@@ -69,7 +71,8 @@ fn readiness_follows_a_file_liveness_restarts_and_startup_holds_both_off() {
     let ill = json!({ "livenessProbe": exec("test ! -f /tmp/ill", 1, 2) });
     let slow = json!({ "startupProbe": exec("test -f /tmp/up", 1, 60), "livenessProbe": exec("test -f /tmp/up", 1, 1),
         "readinessProbe": exec("true", 1, 1) });
-    let stuck = json!({ "readinessProbe": exec("sleep 20", 1, 1) });
+    let mut stuck = json!({ "readinessProbe": exec("sleep 20", 1, 1) });
+    stuck["readinessProbe"]["timeoutSeconds"] = json!(1);
     let absent = json!({ "readinessProbe": { "exec": { "command": ["no-such-program"] } } });
     let rest = "exec sleep infinity";
     up.apply(
@@ -114,7 +117,7 @@ fn readiness_follows_a_file_liveness_restarts_and_startup_holds_both_off() {
 
     let described = up.ok(&["describe", "pod", "slow"]);
     for part in
-        ["Startup:", "exec [sh -c test -f /tmp/up] delay=0s timeout=1s period=1s #success=1 #failure=60"]
+        ["Startup:", "exec [sh -c test -f /tmp/up] delay=0s timeout=20s period=1s #success=1 #failure=60"]
     {
         assert!(described.contains(part), "{part}: {described}");
     }
@@ -292,7 +295,7 @@ fn i5_the_death_of_the_agent_flips_no_readiness_and_restarts_nothing_amid_probes
     let slow_hook = json!({ "lifecycle": { "postStart": { "exec": { "command": ["sleep", "6"] } } } });
     up.apply(
         &(pod("good", rest, &probes("sleep 0.3"), &none)
-            + &pod("bad", rest, &probes("sleep 0.3; exit 1"), &none)
+            + &pod("bad", rest, &probes("sleep 0.3; test -f /tmp/good"), &none)
             + &pod("hooked", rest, &slow_hook, &none)),
     );
     up.running("app=good");
@@ -308,6 +311,36 @@ fn i5_the_death_of_the_agent_flips_no_readiness_and_restarts_nothing_amid_probes
     let hooked = container(&up, "hooked");
     assert_eq!(hooked["restartCount"], 0, "{hooked}");
     // Probes go on: what they find counts.
-    up.ok(&["exec", "good", "--", "true"]);
-    assert_eq!([seen(&up, "good"), seen(&up, "bad")], before);
+    up.ok(&["exec", "bad", "--", "touch", "/tmp/good"]);
+    up.running("app=bad");
+    assert_eq!(seen(&up, "good"), before[0]);
+}
+
+#[test]
+fn kubectl_debug_looks_into_a_running_pod_beside_its_processes() {
+    let Some(up) = Up::start(&[]) else { return };
+    up.apply(&pod("busy", "sleep 98765; true", &json!({}), &json!({})));
+    up.running("app=busy");
+    let before = container(&up, "busy");
+    let image = format!("--image={BUSYBOX}");
+    let look = ["debug", "busy", &image, "--target=main", "-c", "look", "--", "sh", "-c", "ps; exit 3"];
+    up.ok(&look);
+    let ended = up.until("it has looked", || {
+        let pod = up.json(&["get", "pod", "busy"]);
+        let status = pod["status"]["ephemeralContainerStatuses"][0].clone();
+        (status["state"]["terminated"]["exitCode"] == 3).then_some(status)
+    });
+    assert_eq!(ended["restartCount"], 0, "{ended}");
+    let seen = up.ok(&["logs", "busy", "-c", "look"]);
+    assert!(seen.contains("sleep 98765"), "{seen}");
+    // One that is talked to.
+    let talk =
+        ["debug", "-i", "-q", "busy", &image, "-c", "talk", "--", "sh", "-c", "read word; echo got $word"];
+    let said = up.kubectl_with_input(&talk, "frog\n");
+    let words = String::from_utf8_lossy(&said.stdout).into_owned();
+    let logs = up
+        .until("it has answered", || Some(up.ok(&["logs", "busy", "-c", "talk"])).filter(|l| !l.is_empty()));
+    assert_eq!(logs, "got frog\n", "{words}");
+    assert_eq!(container(&up, "busy"), before);
+    up.ok(&["delete", "pod", "busy"]);
 }

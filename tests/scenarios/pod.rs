@@ -300,8 +300,9 @@ fn print(effect: &Effect) -> String {
         Effect::EnsureImage { container, image, policy } => {
             format!("ensure image of {container}: {image} {policy:?}")
         }
-        Effect::StartContainer { run: target, image_id, ips } => {
-            format!("start {} from {image_id} with {}", run(target), ips.join(" "))
+        Effect::StartContainer { run: target, image_id, ips, target_pid } => {
+            let beside = target_pid.map(|pid| format!(" beside process {pid}")).unwrap_or_default();
+            format!("start {} from {image_id} with {}{beside}", run(target), ips.join(" "))
         }
         Effect::Probe { run: target, kind, ips } => {
             format!("probe {} of {} at {}", format!("{kind:?}").to_lowercase(), run(target), ips.join(" "))
@@ -342,6 +343,9 @@ fn print_status(status: &PodStatus) -> String {
     }
     for container in status.container_statuses.iter().flatten() {
         let _ = write!(line, "; {}", print_container(container, false));
+    }
+    for container in status.ephemeral_container_statuses.iter().flatten() {
+        let _ = write!(line, "; {}", print_container(container, true));
     }
     line
 }

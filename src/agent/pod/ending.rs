@@ -141,8 +141,9 @@ impl PodMachine {
 
     fn stop_in_order(&mut self, ending: Ending, now: Instant) {
         let pod = self.pod.clone();
-        let busy =
-            |(role, container): (Role, &Container)| role != Role::Init && self.is_busy(&container.name);
+        let busy = |(role, container): (Role, &Container)| {
+            matches!(role, Role::Sidecar | Role::Main) && self.is_busy(&container.name)
+        };
         let last_busy =
             spec::containers(&pod).enumerate().filter(|(_, each)| busy(*each)).map(|(at, _)| at).last();
         for (at, (role, container)) in spec::containers(&pod).enumerate() {

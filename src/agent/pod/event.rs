@@ -111,10 +111,10 @@ impl Event {
         };
         let message = match role {
             Role::Init | Role::Sidecar => format!("Init container {container} failed {probe} probe"),
-            Role::Main if restarts => {
+            Role::Main | Role::Ephemeral if restarts => {
                 format!("Container {container} failed {probe} probe, will be restarted")
             }
-            Role::Main => format!("Container {container} failed {probe} probe"),
+            Role::Main | Role::Ephemeral => format!("Container {container} failed {probe} probe"),
         };
         Self::normal("Killing", message)
     }

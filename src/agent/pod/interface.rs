@@ -289,6 +289,8 @@ pub enum Effect {
         image_id: String,
         /// Pod IPs, for the environment.
         ips: Vec<String>,
+        /// Host pid of the container whose processes it is to see, for ephemeral ones that name one.
+        target_pid: Option<u32>,
     },
     /// Probe a running container once. → `Probed`
     Probe {

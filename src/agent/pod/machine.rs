@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::ephemeral::with_ephemeral;
 use super::event::{self, Event};
 use super::flight::{Errand, Flight, Image, Leftover, Starting};
 use super::health::{Health, Why};
@@ -71,7 +72,7 @@ impl PodMachine {
         let sandbox_lost = record.enter_boot(&host, now, wall);
         let mut machine = Self {
             volumes_stale: record.volumes_mounted,
-            pod,
+            pod: with_ephemeral(&pod),
             record,
             containerd: Containerd::Unseen,
             flights: BTreeMap::new(),
@@ -127,7 +128,7 @@ impl PodMachine {
         self.record.clone()
     }
 
-    /// The object as last heard of.
+    /// The object as last heard of, its ephemeral containers among the others.
     pub fn pod(&self) -> &Arc<Pod> {
         &self.pod
     }
@@ -235,7 +236,7 @@ impl PodMachine {
     }
 
     fn pod_changed(&mut self, pod: Arc<Pod>) {
-        let old = std::mem::replace(&mut self.pod, pod);
+        let old = std::mem::replace(&mut self.pod, with_ephemeral(&pod));
         let (before, after) = (&old.metadata, &self.pod.metadata);
         if before.labels != after.labels || before.annotations != after.annotations {
             self.volumes_stale = true;

@@ -24,10 +24,11 @@
 //! Probes and hooks (`probe`, `probing`, `hooks`) go beside: what they have found stands in the record (`health`), what
 //! is under way does not, so that the agent's restart flips nothing.
 //!
-//! Architecture invariant: nothing here knows how an effect is performed. Absent so far: ephemeral containers, in-place
-//! resize, restart rules that restart all containers.
+//! Architecture invariant: nothing here knows how an effect is performed. Absent so far: in-place resize, restart
+//! rules that restart all containers.
 
 mod ending;
+mod ephemeral;
 mod event;
 mod flight;
 mod health;
@@ -43,6 +44,7 @@ mod running;
 mod spec;
 mod status;
 
+pub use ephemeral::with_ephemeral;
 pub use interface::{
     ContainerRef, Effect, Exit, HookKind, Host, ImageFailure, Input, ObservedContainer, ObservedState, Pull,
     PullPolicy, StartFailure,

@@ -165,7 +165,9 @@ impl PodRecord {
     pub(super) fn new(pod: &Pod, host: &Host, now: Instant, wall: WallTime) -> Self {
         let status = pod.status.clone().unwrap_or_default();
         let start_time = status.start_time.map_or(wall, |time| WallTime(time.0));
-        let statuses = status.init_container_statuses.into_iter().chain(status.container_statuses).flatten();
+        let statuses =
+            [status.init_container_statuses, status.container_statuses, status.ephemeral_container_statuses];
+        let statuses = statuses.into_iter().flatten().flatten();
         let phase = status.phase.unwrap_or_else(|| phase::PENDING.to_owned());
         let verdict =
             Verdict { phase: phase.clone(), reason: status.reason.clone(), message: status.message.clone() };

@@ -3,12 +3,13 @@
 use k8s_openapi::api::core::v1::Container;
 
 use super::ending::StopOrder;
+use super::ephemeral;
 use super::event::Event;
 use super::flight::{Image, Leftover, Starting, Turn};
 use super::health;
 use super::interface::{ContainerRef, Effect, ImageFailure};
 use super::machine::{Containerd, PodMachine};
-use super::record::{Sandbox, Waiting};
+use super::record::{RunState, Sandbox, Waiting};
 use super::retry::go_duration;
 use super::spec::{self, Role};
 use crate::time::Instant;
@@ -70,8 +71,10 @@ impl PodMachine {
         let pod = self.pod.clone();
         let volumes = self.record.volumes_mounted || !self.has_volumes();
         let mut gate = self.record.sandbox == Sandbox::Made && volumes;
-        let begun =
-            spec::containers(&pod).enumerate().filter(|(_, (_, container))| self.is_begun(&container.name));
+        let ground = gate;
+        let begun = spec::containers(&pod)
+            .enumerate()
+            .filter(|(_, (role, container))| *role != Role::Ephemeral && self.is_begun(&container.name));
         let newest_begun = begun.map(|(index, _)| index).last().unwrap_or(0);
         for (index, (role, container)) in spec::containers(&pod).enumerate() {
             let passed = index < newest_begun;
@@ -90,7 +93,21 @@ impl PodMachine {
                     self.tend(role, container, gate, now);
                     gate &= !self.holds_up_others(role, container);
                 }
+                Role::Ephemeral => {
+                    let wants = ephemeral::target(&pod, &container.name);
+                    let there = wants.is_none() || self.target_pid(&container.name).is_some();
+                    self.tend(role, container, ground && there, now);
+                }
             }
+        }
+    }
+
+    /// Host pid of the container whose processes an ephemeral one wants to see.
+    fn target_pid(&self, name: &str) -> Option<u32> {
+        let target = self.record.containers.get(ephemeral::target(&self.pod, name)?)?;
+        match target.running()?.state {
+            RunState::Running { pid, .. } => Some(pid),
+            RunState::Ended { .. } => None,
         }
     }
 
@@ -214,7 +231,8 @@ impl PodMachine {
                 flight.image = Image::Unknown;
                 let run = ContainerRef { name: name.clone(), attempt };
                 let ips = self.record.ips.clone();
-                self.wish(Effect::StartContainer { run, image_id, ips });
+                let target_pid = self.target_pid(name);
+                self.wish(Effect::StartContainer { run, image_id, ips, target_pid });
             }
             Image::Asked(_) | Image::Here { .. } => {}
         }

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{
     Container, ContainerRestartRule, LifecycleHandler, Pod, PodSpec, Probe, ResourceRequirements,
 };
 
+use super::ephemeral;
 use super::interface::{HookKind, PullPolicy};
 use super::probe::ProbeKind;
 use crate::api::quantity::Quantity;
@@ -26,14 +27,18 @@ pub(super) enum Role {
     Sidecar,
     /// One of `spec.containers`.
     Main,
+    /// One of `spec.ephemeralContainers`.
+    Ephemeral,
 }
 
-/// Init containers and sidecars in order, then the main containers.
+/// Init containers and sidecars in order, then the main containers, then the ephemeral ones.
 pub(super) fn containers(pod: &Pod) -> impl DoubleEndedIterator<Item = (Role, &Container)> {
     let spec = pod.spec.as_ref();
     let inits = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
     let mains = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    inits.iter().map(|c| (init_role(c), c)).chain(mains.iter().map(|c| (Role::Main, c)))
+    let main_role =
+        |name: &str| if ephemeral::is_ephemeral(pod, name) { Role::Ephemeral } else { Role::Main };
+    inits.iter().map(|c| (init_role(c), c)).chain(mains.iter().map(move |c| (main_role(&c.name), c)))
 }
 
 /// A container of this Pod by its name.
@@ -52,6 +57,7 @@ fn init_role(container: &Container) -> Role {
 pub(super) fn field_path(role: Role, name: &str) -> String {
     match role {
         Role::Main => format!("spec.containers{{{name}}}"),
+        Role::Ephemeral => format!("spec.ephemeralContainers{{{name}}}"),
         Role::Init | Role::Sidecar => format!("spec.initContainers{{{name}}}"),
     }
 }
@@ -72,6 +78,7 @@ pub(super) fn restarts(pod: &Pod, role: Role, container: &Container, exit_code: 
         Role::Sidecar => true,
         Role::Init => exit_code != 0 && (by_rule || by_policy),
         Role::Main => by_rule || by_policy,
+        Role::Ephemeral => false,
     }
 }
 
@@ -209,7 +216,8 @@ pub(super) fn qos_class(pod: &Pod) -> &'static str {
     if let Some(own) = pod.spec.as_ref().and_then(own_resources) {
         return class_of(Some(own));
     }
-    let mut classes = containers(pod).map(|(_, container)| class_of(container.resources.as_ref()));
+    let lasting = containers(pod).filter(|(role, _)| *role != Role::Ephemeral);
+    let mut classes = lasting.map(|(_, container)| class_of(container.resources.as_ref()));
     let first = classes.next().unwrap_or("BestEffort");
     if classes.all(|class| class == first) { first } else { "Burstable" }
 }

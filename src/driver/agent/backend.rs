@@ -12,7 +12,7 @@ use super::execs::{Attached, Execution};
 use super::hands::Hands;
 use super::node::Input;
 use super::perform;
-use crate::agent::pod::{ContainerRef, container_id};
+use crate::agent::pod::{ContainerRef, container_id, with_ephemeral};
 use crate::api::status::Status;
 use crate::driver::clock;
 use crate::network::dial::dial;
@@ -71,7 +71,8 @@ impl Backend {
     async fn pod(&self, namespace: &str, pod: &str) -> Result<Arc<Pod>, Status> {
         let (namespace, name) = (namespace.to_owned(), pod.to_owned());
         let found = self.ask(|answer| Question::Pod { namespace, name, answer }).await?;
-        found.ok_or_else(|| Status::not_found("", "pods", pod))
+        let found = found.ok_or_else(|| Status::not_found("", "pods", pod))?;
+        Ok(with_ephemeral(&found))
     }
 
     /// A Pod of which something runs: then it has its network.
@@ -106,7 +107,8 @@ impl Backend {
             )));
         }
         let status = pod.status.as_ref().and_then(|status| {
-            let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+            let main = status.container_statuses.iter().chain(&status.init_container_statuses);
+            let all = main.chain(&status.ephemeral_container_statuses).flatten();
             all.clone().find(|status| status.name == container.container).cloned()
         });
         Ok((pod, status))

@@ -42,7 +42,7 @@ pub(super) enum Work {
     MakeSandbox,
     MountVolumes,
     EnsureImage { container: String, image: String, policy: PullPolicy },
-    StartContainer { run: ContainerRef, image_id: String, ips: Vec<String> },
+    StartContainer { run: ContainerRef, image_id: String, ips: Vec<String>, target_pid: Option<u32> },
     Probe { run: ContainerRef, kind: ProbeKind, ips: Vec<String> },
     RunHook { run: ContainerRef, hook: HookKind, ips: Vec<String> },
     Signal { run: ContainerRef, signal: i32 },
@@ -91,8 +91,9 @@ pub(super) async fn perform(hands: &Arc<Hands>, pod: &Arc<Pod>, work: Work, answ
         Work::EnsureImage { container, image, policy } => {
             image::ensure(hands, pod, image::Wanted { container, image, policy }, answers).await;
         }
-        Work::StartContainer { run, image_id, ips } => {
-            let input = match start::start(hands, pod, &run, &image_id, ips).await {
+        Work::StartContainer { run, image_id, ips, target_pid } => {
+            let wanted = start::Wanted { run: &run, image_id: &image_id, ips, target_pid };
+            let input = match start::start(hands, pod, wanted).await {
                 Ok(started) => started,
                 Err(failed) => {
                     pod::Input::ContainerStartFailed { run, reason: failed.reason, message: failed.message }

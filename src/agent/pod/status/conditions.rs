@@ -144,7 +144,7 @@ fn closed(gate: &str, foreign: &[PodCondition]) -> Option<String> {
 fn initialized(facts: &Facts<'_>) -> Verdict {
     let (unknown, incomplete) = wanting(facts, &[Role::Init, Role::Sidecar], |role, status| match role {
         Role::Sidecar => status.started.unwrap_or(false),
-        Role::Init | Role::Main => status.ready,
+        Role::Init | Role::Main | Role::Ephemeral => status.ready,
     });
     if facts.phase == phase::SUCCEEDED && unknown.is_empty() {
         return Verdict { reason: Some("PodCompleted"), ..Verdict::TRUE };

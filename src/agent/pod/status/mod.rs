@@ -62,11 +62,14 @@ pub(super) fn compose(
     record.conditions = conditions::conditions(&facts, &record.conditions, &time(now));
     let conditions = foreign.into_iter().chain(record.conditions.iter().cloned()).collect();
     let (inits, mains): (Vec<_>, Vec<_>) =
-        statuses.into_iter().partition(|status| is_init(pod, &status.name));
+        statuses.into_iter().partition(|status| is_of(pod, &status.name, is_init));
+    let (ephemeral, mains): (Vec<_>, Vec<_>) =
+        mains.into_iter().partition(|status| is_of(pod, &status.name, |role| role == Role::Ephemeral));
     let status = PodStatus {
         conditions: Some(conditions),
         init_container_statuses: (!inits.is_empty()).then_some(inits),
         container_statuses: Some(mains),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         observed_generation: pod.metadata.generation,
         start_time: Some(time(record.start_time)),
         ..pod.status.clone().unwrap_or_default()
@@ -74,8 +77,12 @@ pub(super) fn compose(
     with_addresses(pod, host, record, with_phase(pod, record, status))
 }
 
-fn is_init(pod: &Pod, name: &str) -> bool {
-    spec::container(pod, name).is_some_and(|(role, _)| role != Role::Main)
+fn is_of(pod: &Pod, name: &str, is: impl Fn(Role) -> bool) -> bool {
+    spec::container(pod, name).is_some_and(|(role, _)| is(role))
+}
+
+fn is_init(role: Role) -> bool {
+    matches!(role, Role::Init | Role::Sidecar)
 }
 
 /// The phase, which never leaves a terminal one, and which becomes terminal only when no container can run any more.
@@ -123,9 +130,9 @@ fn with_addresses(pod: &Pod, host: &Host, record: &PodRecord, status: PodStatus)
     }
 }
 
-/// Statuses of init and main containers, in the order of the spec.
+/// Statuses of all containers, in the order of the spec.
 fn container_statuses(pod: &Pod, record: &PodRecord) -> Vec<ContainerStatus> {
-    let has_inits = spec::containers(pod).any(|(role, _)| role != Role::Main);
+    let has_inits = spec::containers(pod).any(|(role, _)| is_init(role));
     let nothing_yet = if has_inits { "PodInitializing" } else { "ContainerCreating" };
     let none = ContainerRecord::default();
     spec::containers(pod)
@@ -154,7 +161,11 @@ fn container_status(
         container_id: run.map(Run::url),
         restart_count: run.map_or(0, |run| run.attempt as i32),
         started: Some(health::has_started(role, container, known)),
-        ready: if role == Role::Init { succeeded } else { health::is_ready(role, container, known) },
+        ready: match role {
+            Role::Init => succeeded,
+            Role::Sidecar | Role::Main => health::is_ready(role, container, known),
+            Role::Ephemeral => false,
+        },
         state: Some(state),
         last_state: last.map(terminated),
         resources: container.resources.clone().filter(|_| run.is_some()),
@@ -215,7 +226,7 @@ fn has_begun(status: &ContainerStatus) -> bool {
 /// In a terminal phase a container that was never run, or whose run is forgotten, counts as failed: main containers when
 /// the Pod has been initialized, init containers up to the last one that was begun.
 fn settle(pod: &Pod, statuses: &mut [ContainerStatus]) {
-    let inits = spec::containers(pod).filter(|(role, _)| *role != Role::Main).count();
+    let inits = spec::containers(pod).filter(|(role, _)| is_init(*role)).count();
     let (inits, mains) = statuses.split_at_mut(inits);
     let last_done = inits.last().is_none_or(|status| status.ready);
     if last_done || mains.iter().any(has_begun) {

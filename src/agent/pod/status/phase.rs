@@ -140,6 +140,7 @@ fn add(tally: &mut Tally, pod: &Pod, role: Role, container: &Container, stage: &
         Role::Init => tally.add_init(stage, restarts),
         Role::Sidecar => tally.add_sidecar(stage),
         Role::Main => tally.add_main(stage, restarts),
+        Role::Ephemeral => {}
     }
 }
 

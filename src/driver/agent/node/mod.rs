@@ -453,11 +453,11 @@ impl NodeLoop {
                 self.write_next(uid);
                 self.forget_if_done(uid);
             }
-            Effect::StartContainer { run, image_id, ips } => {
+            Effect::StartContainer { run, image_id, ips, target_pid } => {
                 self.runs
                     .insert(pod::container_id(uid, &run.name, run.attempt), (uid.to_owned(), run.clone()));
                 let pod = hosted.pod.clone();
-                self.spawn(uid, perform::Work::StartContainer { run, image_id, ips }, pod);
+                self.spawn(uid, perform::Work::StartContainer { run, image_id, ips, target_pid }, pod);
             }
             Effect::RemoveContainer { run } => {
                 let pod = hosted.pod.clone();

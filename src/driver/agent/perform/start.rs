@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::{Hands, container, facts, log_file, log_link, sandbox, termination_file, uid};
 use crate::agent::environment::{self, Environment};
-use crate::agent::pod::{ContainerRef, Input, StartFailure, container_id};
+use crate::agent::pod::{ContainerRef, Input, StartFailure, container_id, with_ephemeral};
 use crate::agent::{downward::PodFacts, sources};
 use crate::cgroup;
 use crate::containerd::spec::{self, Bind, PidNamespace, SpecRequest};
@@ -61,19 +61,24 @@ async fn mount(
     mounted.await.map_err(|error| error.to_string())?
 }
 
+/// A run that is to be made.
+pub(super) struct Wanted<'a> {
+    pub(super) run: &'a ContainerRef,
+    pub(super) image_id: &'a str,
+    pub(super) ips: Vec<String>,
+    /// Whose processes it is to see.
+    pub(super) target_pid: Option<u32>,
+}
+
 /// Makes and starts a run of a container; on failure nothing of it is left.
-pub(super) async fn start(
-    hands: &Hands,
-    pod: &Arc<Pod>,
-    run: &ContainerRef,
-    image_id: &str,
-    ips: Vec<String>,
-) -> Result<Input, Failed> {
+pub(super) async fn start(hands: &Hands, pod: &Arc<Pod>, wanted: Wanted<'_>) -> Result<Input, Failed> {
+    let Wanted { run, image_id, ips, target_pid } = wanted;
+    let sandbox = sandbox(hands, pod).await.map_err(unmade)?;
+    let pod = &with_ephemeral(pod);
     let container = container(pod, &run.name).ok_or_else(|| unmade("the Pod has no such container"))?;
     let reference = container.image.clone().unwrap_or_default();
     let image = hands.runtime.find_image(&reference).await.map_err(unmade)?;
     let image = image.ok_or_else(|| unmade(format!("image {reference:?} is gone")))?;
-    let sandbox = sandbox(hands, pod).await.map_err(unmade)?;
     let facts = facts(hands, pod, ips, sandbox.host_name.clone());
     let (mounted, mut sources) = mount(hands, pod, &facts).await.map_err(misconfigured)?;
     sources.files = volumes::read_files(sources::files(container), &mounted);
@@ -85,7 +90,8 @@ pub(super) async fn start(
     let mut mounts = mounts(hands, pod, run, container, &environment, &mounted, &sandbox)?;
     let id = container_id(uid(pod), &run.name, run.attempt);
     mounts.extend(image_volumes(hands, uid(pod), &id, &image, &mounts).await?);
-    let spec = build(hands, pod, container, &image, &environment, mounts, &sandbox, &id).await?;
+    let seen = processes(hands, pod, target_pid);
+    let spec = build(hands, pod, container, &image, &environment, mounts, &sandbox, &id, seen).await?;
     let terminal = container.tty.unwrap_or(false);
     let wanted = logs::client::Wanted {
         id: id.clone(),
@@ -148,6 +154,7 @@ async fn build(
     mounts: Vec<Bind>,
     sandbox: &Sandbox,
     id: &str,
+    processes: PidNamespace,
 ) -> Result<oci_spec::runtime::Spec, Failed> {
     let accounts = hands.runtime.accounts(image).await.map_err(unmade)?;
     let config = &image.config;
@@ -163,7 +170,7 @@ async fn build(
             net: sandbox.namespaces.net.clone(),
             ipc: sandbox.namespaces.ipc.clone(),
             uts: sandbox.namespaces.uts.clone(),
-            pid: processes(hands, pod),
+            pid: processes,
         },
         cgroups_path: sandbox.cgroup.runtime_path(id),
         devices: Vec::new(),
@@ -186,13 +193,14 @@ fn shares_processes(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.share_process_namespace).unwrap_or(false)
 }
 
-/// With a shared namespace the first container that runs leads it, and the others join.
-fn processes(hands: &Hands, pod: &Pod) -> PidNamespace {
+/// With a shared namespace the first container that runs leads it, and the others join; an ephemeral one joins its
+/// target.
+fn processes(hands: &Hands, pod: &Pod, target_pid: Option<u32>) -> PidNamespace {
     if pod.spec.as_ref().and_then(|spec| spec.host_pid).unwrap_or(false) {
         return PidNamespace::Host;
     }
     let leader = hands.leader_of_processes(uid(pod)).filter(|_| shares_processes(pod));
-    let alive = leader.filter(|pid| {
+    let alive = leader.or(target_pid).filter(|pid| {
         // The number may have gone to another process since.
         let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         cgroups.contains(uid(pod)) || cgroups.contains(&uid(pod).replace('-', "_"))
