@@ -7,13 +7,13 @@ use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod};
 
 /// The Pod with its ephemeral containers among the main ones, where everything that runs is found in one list. What
 /// they are is still told by `spec.ephemeralContainers`.
-pub fn with_ephemeral(pod: &Arc<Pod>) -> Arc<Pod> {
-    let ephemeral = listed(pod);
+pub fn with_ephemeral(pod: Arc<Pod>) -> Arc<Pod> {
+    let ephemeral = listed(&pod);
     if ephemeral.is_empty() {
-        return pod.clone();
+        return pod;
     }
     let added: Vec<Container> = ephemeral.iter().filter_map(as_container).collect();
-    let mut whole = (**pod).clone();
+    let mut whole = (*pod).clone();
     if let Some(spec) = &mut whole.spec {
         let known = |container: &Container| spec.containers.iter().any(|other| other.name == container.name);
         let added: Vec<Container> = added.into_iter().filter(|container| !known(container)).collect();

@@ -72,7 +72,7 @@ impl PodMachine {
         let sandbox_lost = record.enter_boot(&host, now, wall);
         let mut machine = Self {
             volumes_stale: record.volumes_mounted,
-            pod: with_ephemeral(&pod),
+            pod: with_ephemeral(pod),
             record,
             containerd: Containerd::Unseen,
             flights: BTreeMap::new(),
@@ -236,7 +236,7 @@ impl PodMachine {
     }
 
     fn pod_changed(&mut self, pod: Arc<Pod>) {
-        let old = std::mem::replace(&mut self.pod, with_ephemeral(&pod));
+        let old = std::mem::replace(&mut self.pod, with_ephemeral(pod));
         let (before, after) = (&old.metadata, &self.pod.metadata);
         if before.labels != after.labels || before.annotations != after.annotations {
             self.volumes_stale = true;

@@ -72,7 +72,7 @@ impl Backend {
         let (namespace, name) = (namespace.to_owned(), pod.to_owned());
         let found = self.ask(|answer| Question::Pod { namespace, name, answer }).await?;
         let found = found.ok_or_else(|| Status::not_found("", "pods", pod))?;
-        Ok(with_ephemeral(&found))
+        Ok(with_ephemeral(found))
     }
 
     /// A Pod of which something runs: then it has its network.

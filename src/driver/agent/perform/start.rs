@@ -74,7 +74,7 @@ pub(super) struct Wanted<'a> {
 pub(super) async fn start(hands: &Hands, pod: &Arc<Pod>, wanted: Wanted<'_>) -> Result<Input, Failed> {
     let Wanted { run, image_id, ips, target_pid } = wanted;
     let sandbox = sandbox(hands, pod).await.map_err(unmade)?;
-    let pod = &with_ephemeral(pod);
+    let pod = &with_ephemeral(pod.clone());
     let container = container(pod, &run.name).ok_or_else(|| unmade("the Pod has no such container"))?;
     let reference = container.image.clone().unwrap_or_default();
     let image = hands.runtime.find_image(&reference).await.map_err(unmade)?;
