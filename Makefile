@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 UNITDIR ?= /etc/systemd/system
 export PATH := $(CURDIR)/.cache/kubectl/usr/bin:$(PATH)
 
-.PHONY: help run test test-systemd test-cgroup2 bench sim lint fmt build release install uninstall deps-run deps-test deps-bench
+.PHONY: help run test test-systemd test-cgroup2 fuzz bench sim lint fmt build release install uninstall deps-run deps-test deps-bench
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test-systemd: release ## Run the systemd units under a systemd of their own (nee
 
 test-cgroup2: build ## Run a node on a kernel with cgroup v2 alone (user-mode Linux, from Debian's packages)
 	@tests/cgroup2/run target/debug/leasehold
+
+fuzz: deps-run ## Run each fuzz target for a minute (SECONDS=60)
+	@.ci/fuzz $(or $(SECONDS),60)
 
 lint: deps-run ## Formatting and lints, warnings are errors
 	$(CARGO) fmt --check

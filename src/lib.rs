@@ -18,6 +18,8 @@ pub mod containerd;
 pub mod coordinator;
 pub mod detect;
 pub mod driver;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod guard;
 pub mod lease;
 pub mod logs;

@@ -1,6 +1,7 @@
 //! Objects nobody would write, for tests: any JSON out of the API's own words, and objects of a kind with the right type
 //! in every field.
 
+#[cfg(test)]
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -15,6 +16,7 @@ const ALWAYS: [&str; 5] = ["name", "containers", "image", "lastTransitionTime", 
 const DEPTH_MAX: u32 = 9;
 
 /// Any JSON, its keys names of fields.
+#[cfg(test)]
 pub fn any_json() -> impl Strategy<Value = Value> {
     let names = prop::sample::select(vec![
         "metadata",

@@ -62,6 +62,7 @@ pub(super) const KINDS: &[Kind] = &[
         defaults: defaults::node,
         validate: validation::node,
         validate_update: validation::node_update,
+        validate_status: validation::node_status,
         fields: fields::node,
         columns: tables::NODE,
         cells: tables::node,

@@ -29,7 +29,7 @@ pub use daemon_set::{daemon_set, daemon_set_status, daemon_set_update};
 pub use endpoints::{endpoint_slice, endpoint_slice_update, endpoints};
 pub use event::{event, event_of_events, event_of_events_update};
 pub use network::{ingress, ingress_class, ingress_class_update, ingress_status, network_policy};
-pub use node::{node, node_update};
+pub use node::{node, node_status, node_update};
 pub use pod::{pod, pod_create, pod_ephemeral_containers, pod_resize, pod_status, pod_update};
 pub use rbac::{binding_update, cluster_role, cluster_role_binding, role, role_binding};
 use serde_json::Value;

@@ -26,6 +26,11 @@ pub fn node(object: &Value) -> Vec<FieldError> {
     errors.into_list()
 }
 
+/// A status is held to the same rules as the whole Node: else the next write of its spec would fail for it.
+pub fn node_status(new: &Value, _: &Value) -> Vec<FieldError> {
+    node(new)
+}
+
 /// What was once assigned to a Node stays.
 pub fn node_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();

@@ -310,3 +310,10 @@ fn a_revision_has_data_and_a_number() {
         ]
     );
 }
+
+#[test]
+fn the_status_of_a_node_has_no_negative_amounts() {
+    let node = json!({ "metadata": { "name": "n" }, "status": { "allocatable": { "cpu": "-1" } } });
+    let found = told((kind("", "Node").validate_status)(&node, &json!({})));
+    assert_eq!(found, ["status.allocatable.cpu: Invalid value: \"-1\": must be greater than or equal to 0"]);
+}
