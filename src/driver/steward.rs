@@ -51,6 +51,14 @@ pub struct Beside {
     pub renewals: watch::Receiver<u64>,
 }
 
+impl Beside {
+    /// Beside no agent: for stewards that stand alone.
+    pub fn nobody(node_name: &str) -> Self {
+        let (_, renewals) = watch::channel(0);
+        Self { node_name: node_name.to_owned(), session: SessionConfig::default(), renewals }
+    }
+}
+
 /// Starts stewarding with the rights of `connection`.
 pub fn start(connection: &Connection, beside: Beside) -> anyhow::Result<()> {
     let client = connection.clone().called("leasehold-steward").client()?;

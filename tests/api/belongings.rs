@@ -29,7 +29,7 @@ impl Server {
 async fn every_namespace_gets_its_account_and_the_authoritys_certificate_and_gets_them_back() {
     let server = Server::start().await;
     let connection = Connection::from_kubeconfig(&server.directory.path().join("kubeconfig")).await.unwrap();
-    steward::start(&connection, "n1").unwrap();
+    steward::start(&connection, steward::Beside::nobody("n1")).unwrap();
     assert_eq!(server.post("/api/v1/namespaces", &json!({ "metadata": { "name": "new" } })).await.0, 201);
     for namespace in ["new", "default", "kube-system"] {
         let home = format!("/api/v1/namespaces/{namespace}");

@@ -18,7 +18,7 @@ impl Server {
         let server = Self::start().await;
         let kubeconfig = server.directory.path().join("kubeconfig");
         let connection = Connection::from_kubeconfig(&kubeconfig).await.unwrap();
-        steward::start(&connection, "n1").unwrap();
+        steward::start(&connection, steward::Beside::nobody("n1")).unwrap();
         server
     }
 
