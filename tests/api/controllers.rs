@@ -76,7 +76,15 @@ async fn a_replica_set_follows_kubectl_scale_and_goes_with_its_pods() {
     server.kubectl_ok(&["scale", "rs", "web", "--replicas=3"]).await;
     let left = server.pods("web", 3).await;
     assert!(left.iter().all(|pod| pod["spec"]["nodeName"] == "n1"), "those that run stay");
-    let events = server.kubectl_ok(&["get", "events", "--field-selector=involvedObject.name=web"]).await;
+    // Events are written beside the work, not before it.
+    let mut events = String::new();
+    for _ in 0..100 {
+        events = server.kubectl_ok(&["get", "events", "--field-selector=involvedObject.name=web"]).await;
+        if events.contains("Created pod: web-") && events.contains("Deleted pod: web-") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
     assert!(events.contains("Created pod: web-") && events.contains("Deleted pod: web-"), "{events}");
     server.kubectl_ok(&["delete", "rs", "web", "--cascade=orphan", "--timeout=30s"]).await;
     server.apply(&manifest("ReplicaSet", "web", "replicas: 3")).await;
