@@ -436,3 +436,36 @@ proptest! {
         }
     }
 }
+
+/// The retry of a delete and that of a create fell on one instant, and the one took the other's wake-up with it.
+#[test]
+fn a_refused_delete_is_asked_again_though_something_else_was_due_at_that_instant() {
+    let written = |image, wants_gpu, strategy| Written { image, wants_gpu, tolerates: false, strategy };
+    let plain = |image| written(image, false, Strategy3::Rolling);
+    let steps = [
+        Step::Write(0, plain(1)),
+        Step::Answer(0, true),
+        Step::Replace(2, plain(0)),
+        Step::Write(1, plain(0)),
+        Step::Answer(0, true),
+        Step::Answer(0, false),
+        Step::Pod(0, Fate::Gone),
+        Step::Answer(0, false),
+        Step::Restart(0),
+        Step::Answer(0, true),
+        Step::Answer(0, false),
+        Step::Write(0, written(0, true, Strategy3::Surging)),
+        Step::Answer(0, true),
+        Step::Answer(0, false),
+        Step::Pod(0, Fate::Deleted),
+        Step::Answer(0, false),
+    ];
+    let mut world = World::new();
+    for step in steps {
+        world.step(step).expect("no law is broken");
+    }
+    world.step(Step::Node { gpu: false, taint: Taint::None }).expect("no law is broken");
+    world.settle().expect("it becomes quiet");
+    let left = world.pods.values().filter(|pod| pod["metadata"]["ownerReferences"][0]["name"] == "a");
+    assert_eq!(left.count(), 0, "the node has no such device");
+}

@@ -156,9 +156,7 @@ impl DaemonSets {
                 self.by_name.remove(&name);
             }
             takes_its_pods = !hosting.is_orphaning();
-            if let Some(wake) = hosting.wake {
-                self.wakes.remove(&(wake, uid.to_owned()));
-            }
+            self.drop_wake(uid, hosting.wake);
         }
         if takes_its_pods {
             self.gone.retain(|gone| gone != uid);
@@ -420,10 +418,17 @@ impl DaemonSets {
 
     fn set_wake(&mut self, owner: &str, wake: Option<Instant>) {
         let Some(hosting) = self.sets.get_mut(owner) else { return };
-        if let Some(former) = std::mem::replace(&mut hosting.wake, wake) {
-            self.wakes.remove(&(former, owner.to_owned()));
-        }
+        let former = std::mem::replace(&mut hosting.wake, wake);
+        self.drop_wake(owner, former);
         self.wakes.extend(wake.map(|at| (at, owner.to_owned())));
+    }
+
+    /// The DaemonSet itself waits for that instant no longer. A Pod that is to be asked again to go at that very instant
+    /// still is.
+    fn drop_wake(&mut self, owner: &str, wake: Option<Instant>) {
+        if let Some(at) = wake.filter(|at| !self.leaving.values().any(|again| *again == Some(*at))) {
+            self.wakes.remove(&(at, owner.to_owned()));
+        }
     }
 
     /// Whether the DaemonSet may not be started from what the disk remembers.
