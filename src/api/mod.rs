@@ -26,5 +26,6 @@ pub mod readiness;
 pub mod selectors;
 pub mod service_account;
 pub mod status;
+pub mod storage;
 pub mod tables;
 pub mod validation;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -114,6 +115,9 @@ async fn cluster(client: &Client, nodes: Vec<Node>) -> anyhow::Result<Cluster> {
     }
     for volume in all::<PersistentVolume>(client).await? {
         cluster.volume_changed(&Arc::new(volume));
+    }
+    for class in all::<StorageClass>(client).await? {
+        cluster.class_changed(&Arc::new(class));
     }
     for pod in all::<Pod>(client).await? {
         cluster.count(&Arc::new(pod));

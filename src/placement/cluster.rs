@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 
-use crate::placement::{Demand, Room, inter_pod};
+use crate::placement::{Demand, Room, inter_pod, volumes};
 
 /// One node and what it hosts. Pods are counted also where the node itself is not known (any more).
 #[derive(Clone, Debug, Default)]
@@ -48,6 +49,11 @@ pub struct Cluster {
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     claims: BTreeMap<(String, String), Arc<PersistentVolumeClaim>>,
     volumes: BTreeMap<String, Arc<PersistentVolume>>,
+    /// Names of volumes that are not bound.
+    unbound: BTreeSet<String>,
+    classes: BTreeMap<String, Arc<StorageClass>>,
+    /// UIDs of placed Pods that use a claim.
+    users: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
 /// What it is told.
@@ -86,6 +92,9 @@ impl Cluster {
         if inter_pod::repels(pod) {
             self.repelling.insert(uid.to_owned());
         }
+        for claim in used(pod) {
+            self.users.entry(claim).or_default().insert(uid.to_owned());
+        }
         if let Some(owner) = controller(pod) {
             *self.siblings.entry(owner).or_default().entry(node.to_owned()).or_default() += 1;
         }
@@ -116,6 +125,13 @@ impl Cluster {
             }
         }
         self.repelling.remove(uid);
+        for claim in used(&pod) {
+            let Some(users) = self.users.get_mut(&claim) else { continue };
+            users.remove(uid);
+            if users.is_empty() {
+                self.users.remove(&claim);
+            }
+        }
         if let Some(owner) = controller(&pod)
             && let Some(counts) = self.siblings.get_mut(&owner)
         {
@@ -157,12 +173,30 @@ impl Cluster {
 
     /// A volume, new or changed.
     pub fn volume_changed(&mut self, volume: &Arc<PersistentVolume>) {
-        self.volumes.insert(volume.metadata.name.clone().unwrap_or_default(), volume.clone());
+        let name = volume.metadata.name.clone().unwrap_or_default();
+        let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
+        if matches!(phase, Some("Bound" | "Released" | "Failed")) {
+            self.unbound.remove(&name);
+        } else {
+            self.unbound.insert(name.clone());
+        }
+        self.volumes.insert(name, volume.clone());
     }
 
     /// A volume is gone.
     pub fn volume_gone(&mut self, name: &str) {
         self.volumes.remove(name);
+        self.unbound.remove(name);
+    }
+
+    /// A class of volumes, new or changed.
+    pub fn class_changed(&mut self, class: &Arc<StorageClass>) {
+        self.classes.insert(class.metadata.name.clone().unwrap_or_default(), class.clone());
+    }
+
+    /// A class of volumes is gone.
+    pub fn class_gone(&mut self, name: &str) {
+        self.classes.remove(name);
     }
 }
 
@@ -217,13 +251,41 @@ impl Cluster {
         self.namespaces.get(name)
     }
 
-    pub(super) fn claim(&self, namespace: &str, name: &str) -> Option<&PersistentVolumeClaim> {
-        self.claims.get(&(namespace.to_owned(), name.to_owned())).map(Arc::as_ref)
+    pub(super) fn claim(&self, namespace: &str, name: &str) -> Option<&Arc<PersistentVolumeClaim>> {
+        self.claims.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Nodes of the Pods, besides this one, that use a claim.
+    pub(super) fn nodes_of_claim(
+        &self,
+        namespace: &str,
+        name: &str,
+        besides: &Pod,
+    ) -> impl Iterator<Item = &str> {
+        let users = self.users.get(&(namespace.to_owned(), name.to_owned()));
+        let own = besides.metadata.uid.clone().unwrap_or_default();
+        let others = users.into_iter().flatten().filter(move |uid| **uid != own);
+        others.filter_map(|uid| self.placed.get(uid).map(|placed| placed.node.as_str()))
     }
 
     pub(super) fn volume(&self, name: &str) -> Option<&Arc<PersistentVolume>> {
         self.volumes.get(name)
     }
+
+    /// Volumes that are not bound, by name.
+    pub(super) fn unbound_volumes(&self) -> impl Iterator<Item = &Arc<PersistentVolume>> {
+        self.unbound.iter().filter_map(|name| self.volumes.get(name))
+    }
+
+    pub(super) fn class(&self, name: &str) -> Option<&Arc<StorageClass>> {
+        self.classes.get(name)
+    }
+}
+
+/// Namespace and name of the claims that a Pod uses.
+fn used(pod: &Pod) -> impl Iterator<Item = (String, String)> {
+    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+    volumes::claims(pod).into_iter().map(move |name| (namespace.clone(), name))
 }
 
 /// UID of the Pod's controller.

@@ -24,7 +24,7 @@ mod room;
 mod spread;
 mod summary;
 mod taints;
-mod volumes;
+pub mod volumes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

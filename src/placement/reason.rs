@@ -73,6 +73,16 @@ pub enum Reason {
         /// Name of the volume.
         volume: String,
     },
+    /// The node has no volume for a claim, and none can be made there.
+    NoVolume {
+        /// Name of the claim.
+        claim: String,
+    },
+    /// Another Pod has a claim that one Pod at a time may use.
+    ClaimInUse {
+        /// Name of the claim.
+        claim: String,
+    },
     /// A claim that the Pod uses does not exist.
     ClaimMissing {
         /// Its name.
@@ -118,6 +128,10 @@ impl fmt::Display for Reason {
             }
             Self::Spread { .. } => f.write_str("node(s) didn't match pod topology spread constraints"),
             Self::VolumeReach { .. } => f.write_str("node(s) didn't match PersistentVolume's node affinity"),
+            Self::NoVolume { .. } => f.write_str("node(s) didn't find available persistent volumes to bind"),
+            Self::ClaimInUse { .. } => f.write_str(
+                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+            ),
             Self::ClaimMissing { name } => write!(f, "persistentvolumeclaim {name:?} not found"),
             Self::ClaimDeleted { name } => write!(f, "persistentvolumeclaim {name:?} is being deleted"),
             Self::ClaimUnbound => f.write_str("pod has unbound immediate PersistentVolumeClaims"),
@@ -145,6 +159,8 @@ impl Reason {
             | Self::SpreadLabel { .. }
             | Self::Spread { .. }
             | Self::VolumeReach { .. }
+            | Self::NoVolume { .. }
+            | Self::ClaimInUse { .. }
             | Self::ClaimMissing { .. }
             | Self::ClaimDeleted { .. }
             | Self::ClaimUnbound
@@ -166,7 +182,7 @@ impl Reason {
             Self::NodeAffinity { .. } => 5,
             Self::HostPort(_) => 6,
             Self::Insufficient { .. } | Self::TooManyPods { .. } => 7,
-            Self::VolumeReach { .. } => 8,
+            Self::VolumeReach { .. } | Self::NoVolume { .. } | Self::ClaimInUse { .. } => 8,
             Self::SpreadLabel { .. } | Self::Spread { .. } => 9,
             Self::PodAffinity => 10,
             Self::PodAntiAffinity => 11,
@@ -199,6 +215,10 @@ impl Reason {
             Self::SpreadLabel { key } => format!("the node has no label {key}"),
             Self::Spread { key } => format!("its domain of {key} has more of its like than others"),
             Self::VolumeReach { volume } => format!("volume {volume} cannot be had here"),
+            Self::NoVolume { claim } => format!("claim {claim} finds no volume here, and none can be made"),
+            Self::ClaimInUse { claim } => {
+                format!("another Pod uses claim {claim}, which is ReadWriteOncePod")
+            }
             Self::ClaimMissing { .. }
             | Self::ClaimDeleted { .. }
             | Self::ClaimUnbound

@@ -1,7 +1,7 @@
 //! A steward that offers Pods, and nodes that answer as the scenario says.
 //!
 //! ```text
-//! node NAME                 new or changed; YAML below: labels, taints, cpu (8), pods (110), free, cordoned, ready
+//! node NAME                 new or changed; YAML below: labels, taints, cpu (8), pods (110), free, volumes, cordoned, ready
 //! delete node NAME
 //! pod NAME                  new or changed; YAML of its spec below, with `cpu`, `labels` and `owner` for short
 //! delete pod NAME
@@ -9,7 +9,7 @@
 //! decline NAME POD REASON   the node gives the offer back
 //! end POD                   the Pod has run its course
 //! lose|refuse next write    the next write gets no answer, or meets another version
-//! namespace|claim|volume    YAML of the object below
+//! namespace|claim|volume|class    YAML of the object below
 //! run 12s                   time passes
 //! know                      everything has been listed
 //! ```
@@ -78,6 +78,7 @@ impl World for OffersWorld {
             ["namespace"] => self.machine.namespace_changed(&read(yaml(body))),
             ["claim"] => self.machine.claim_changed(&Arc::new(read(yaml(body)))),
             ["volume"] => self.machine.volume_changed(&Arc::new(read(yaml(body)))),
+            ["class"] => self.machine.class_changed(&Arc::new(read(yaml(body)))),
             ["run", span] => self.run(span),
             _ => panic!("no such input: {line}"),
         }
@@ -218,8 +219,10 @@ fn node(name: &str, fields: &Value) -> Node {
             "conditions": [{ "type": "Ready", "status": ready }],
         },
     });
-    if !fields["free"].is_null() {
-        node["metadata"]["annotations"] = json!({ "leasehold.dev/free": fields["free"] });
+    for (field, annotation) in [("free", "leasehold.dev/free"), ("volumes", "leasehold.dev/volumes-dir")] {
+        if !fields[field].is_null() {
+            node["metadata"]["annotations"][annotation] = fields[field].clone();
+        }
     }
     read(node)
 }

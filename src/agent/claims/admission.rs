@@ -64,6 +64,8 @@ fn name(reason: &Reason) -> Rejection {
         | Reason::SpreadLabel { .. }
         | Reason::Spread { .. }
         | Reason::VolumeReach { .. }
+        | Reason::NoVolume { .. }
+        | Reason::ClaimInUse { .. }
         | Reason::ClaimMissing { .. }
         | Reason::ClaimDeleted { .. }
         | Reason::ClaimUnbound

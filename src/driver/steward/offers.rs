@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher::Config as WatchConfig;
 use kube::{Api, Client, ResourceExt};
@@ -28,6 +29,7 @@ enum Input {
     Namespaces(Seen<Namespace>),
     Claims(Seen<PersistentVolumeClaim>),
     Volumes(Seen<PersistentVolume>),
+    Classes(Seen<StorageClass>),
     Written { uid: String, answer: Answer },
 }
 
@@ -66,6 +68,7 @@ pub(super) fn start(client: Client, recorder: Recorder, duty: Duty) {
     tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::Namespaces));
     tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::Claims));
     tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::Volumes));
+    tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::Classes));
     let writes = Arc::new(Semaphore::new(WRITES_MAX));
     let hands = Hands { client, recorder, duty, inputs, writes };
     let steward = Offering {
@@ -76,6 +79,7 @@ pub(super) fn start(client: Client, recorder: Recorder, duty: Duty) {
         namespaces: Listing::default(),
         claims: Listing::default(),
         volumes: Listing::default(),
+        classes: Listing::default(),
     };
     tokio::spawn(steward.run(heard));
 }
@@ -88,6 +92,7 @@ struct Offering {
     namespaces: Listing,
     claims: Listing,
     volumes: Listing,
+    classes: Listing,
 }
 
 /// What a write needs. Cheap to clone.
@@ -146,9 +151,13 @@ impl Offering {
                 Change::Is(volume) => machine.volume_changed(&volume),
                 Change::Gone(key) => machine.volume_gone(name(&key)),
             }),
+            Input::Classes(seen) => follow(&mut self.classes, seen, |change| match change {
+                Change::Is(class) => machine.class_changed(&class),
+                Change::Gone(key) => machine.class_gone(name(&key)),
+            }),
             Input::Written { uid, answer } => machine.written(&uid, answer, clock::now()),
         }
-        let lists = [&self.pods, &self.nodes, &self.namespaces, &self.claims, &self.volumes];
+        let lists = [&self.pods, &self.nodes, &self.namespaces, &self.claims, &self.volumes, &self.classes];
         if lists.iter().all(|list| list.whole) {
             self.machine.know();
         }
@@ -179,6 +188,7 @@ impl Keyed for Node {}
 impl Keyed for Namespace {}
 impl Keyed for PersistentVolumeClaim {}
 impl Keyed for PersistentVolume {}
+impl Keyed for StorageClass {}
 
 /// The name in a key of what is in no namespace.
 fn name(key: &str) -> &str {

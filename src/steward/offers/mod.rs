@@ -23,9 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 
 pub use interface::{Answer, Nomination, Write};
 
+use crate::api::storage::VOLUMES_DIR;
 use crate::placement::rank::{self, Candidate};
 use crate::placement::{Cluster, FREE_ANNOTATION, Question, Reason, Summary, is_ready};
 use crate::time::{Instant, WallTime};
@@ -108,6 +110,18 @@ impl Offers {
     /// A claim is gone.
     pub fn claim_gone(&mut self, namespace: &str, name: &str) {
         self.cluster.claim_gone(namespace, name);
+        self.look_around();
+    }
+
+    /// A class of volumes, new or changed.
+    pub fn class_changed(&mut self, class: &Arc<StorageClass>) {
+        self.cluster.class_changed(class);
+        self.look_around();
+    }
+
+    /// A class of volumes is gone.
+    pub fn class_gone(&mut self, name: &str) {
+        self.cluster.class_gone(name);
         self.look_around();
     }
 
@@ -341,6 +355,7 @@ fn matters(node: &Node) -> impl PartialEq + use<> {
     (
         node.metadata.labels.clone(),
         annotations.and_then(|all| all.get(FREE_ANNOTATION)).cloned(),
+        annotations.and_then(|all| all.get(VOLUMES_DIR)).cloned(),
         node.spec.clone(),
         status.and_then(|status| status.allocatable.clone()),
         is_ready(node),
