@@ -22,6 +22,8 @@ pub struct PodFacts {
     pub allocatable: Resources,
     /// Host and port of the API server as containers reach it, if they do.
     pub api_server: Option<(String, u16)>,
+    /// The epoch of its identity, of a Pod that runs under one.
+    pub epoch: Option<i32>,
 }
 
 /// A field or resource that cannot be told.

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVarSource, Pod, Vo
 use super::downward::{self, FieldError, PodFacts};
 use super::env_file::{self, EnvFileError};
 use super::expansion::{expand, expand_all};
+use super::identity;
 use super::sources::{FileWanted, Missing, Sources};
 
 /// Where a program is looked for when the image does not say.
@@ -78,7 +79,7 @@ pub fn environment(
     for source in container.env_from.iter().flatten() {
         making.add_all(source)?;
     }
-    let services = service_variables(facts);
+    let services = given_variables(facts);
     for variable in container.env.iter().flatten() {
         let value = match (variable.value.as_deref(), &variable.value_from) {
             (Some(text), _) if !text.is_empty() => Some(expand(text, &overlay(&services, &making.own))),
@@ -227,7 +228,13 @@ fn text(variable: &str, bytes: &ByteString) -> Result<String, EnvironmentError> 
     String::from_utf8(bytes.0.clone()).map_err(|_| EnvironmentError::NotText(variable.to_owned()))
 }
 
-/// What every process may rely on inside a cluster.
+/// What every process may rely on inside a cluster, and one that runs under an identity.
+fn given_variables(facts: &PodFacts) -> BTreeMap<String, String> {
+    let mut given = service_variables(facts);
+    given.extend(facts.epoch.map(|epoch| (identity::EPOCH_VARIABLE.to_owned(), epoch.to_string())));
+    given
+}
+
 fn service_variables(facts: &PodFacts) -> BTreeMap<String, String> {
     let Some((host, port)) = &facts.api_server else { return BTreeMap::new() };
     let address = if host.contains(':') { format!("[{host}]") } else { host.clone() };

@@ -10,6 +10,7 @@ pub mod env_file;
 pub mod environment;
 pub mod expansion;
 pub mod files;
+pub mod identity;
 pub mod pod;
 pub mod pressure;
 pub mod pull_secrets;

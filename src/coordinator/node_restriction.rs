@@ -3,6 +3,8 @@
 //! Beyond upstream a node makes Pods of its own: of a live DaemonSet, bound to itself, and true to that DaemonSet's
 //! template; and it takes Pods that have been offered to it.
 
+mod identities;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
@@ -55,7 +57,7 @@ impl Guard for NodeRestriction {
         } else if is(kind, "", "Node") {
             self.node(write)
         } else if is(kind, "coordination.k8s.io", "Lease") {
-            self.lease(write)
+            self.lease(write, draft)
         } else {
             Ok(())
         };
@@ -248,7 +250,10 @@ impl NodeRestriction {
         }
     }
 
-    fn lease(&self, write: &Intended<'_>) -> Result<(), String> {
+    fn lease(&self, write: &Intended<'_>, draft: &Draft<'_>) -> Result<(), String> {
+        if write.namespace == identities::NAMESPACE {
+            return identities::check(&self.node, write, draft);
+        }
         if write.namespace != SESSIONS {
             return Err(format!("can only access leases in the {SESSIONS:?} system namespace"));
         }

@@ -54,6 +54,11 @@ impl Node {
         ));
         let set = up.json(&["get", "statefulset", "db"]);
         let owner = set["metadata"]["uid"].as_str().expect("a UID");
+        up.apply(
+            "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: { name: default.identity, namespace: \
+             leasehold-system, labels: { leasehold.dev/kind: identity }, finalizers: [leasehold.dev/identity] }\n\
+             spec: { leaseTransitions: 0 }\n",
+        );
         // No ordinal of the set: its controller leaves the Pod alone.
         up.apply(&format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{ name: identity, labels: {{ app: db }}, ownerReferences: [{{ apiVersion: \
@@ -119,8 +124,8 @@ impl Node {
     /// With a session again, the Pod runs again, in place, and it was the only one that was stopped.
     fn comes_back(&self) {
         self.up.until("the Pod runs again", || (!self.is_quiet("identity")).then_some(()));
-        // A start that the fence turns away counts as one that failed.
         self.up.until("that is seen", || (self.restarts("app=db").as_u64() >= Some(1)).then_some(()));
+        assert_eq!(self.restarts("app=db"), 1, "what the fence turned away is no restart");
         assert_eq!(self.up.running("app=db")["metadata"]["uid"], self.uid.as_str());
         assert_eq!(self.restarts("app=daemon"), 0);
         assert!(matches!(self.guarded(), Some((Standing::Armed, _))), "{:?}", self.guarded());

@@ -144,6 +144,14 @@ impl Event {
         Self::warning("FailedKillPod", format!("error killing pod: {message}"))
     }
 
+    pub(super) fn identity_held(message: &str) -> Self {
+        Self::warning("IdentityHeld", message)
+    }
+
+    pub(super) fn identity_lost(message: &str) -> Self {
+        Self::warning(IDENTITY_LOST, message)
+    }
+
     pub(super) fn deadline_exceeded() -> Self {
         Self::normal(DEADLINE_EXCEEDED, DEADLINE_EXCEEDED_MESSAGE)
     }
@@ -154,6 +162,9 @@ pub(super) const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
 /// What is said of it.
 pub(super) const DEADLINE_EXCEEDED_MESSAGE: &str =
     "Pod was active on the node longer than the specified deadline";
+
+/// Reason of a Pod whose identity another Pod has.
+pub(super) const IDENTITY_LOST: &str = "IdentityLost";
 
 /// The waiting message of a container whose image may not be pulled.
 pub(super) fn never_pull(image: &str) -> String {

@@ -123,9 +123,22 @@ pub enum StartFailure {
     CreateContainerConfigError,
     /// containerd refused to make it.
     CreateContainerError,
+    /// It was turned away at the door: nothing was made, and nothing is said.
+    Withheld,
     /// It was made and could not be run (e.g. no such command): it counts as a run that ended with code 128, reason
     /// `StartError`.
     RunContainerError,
+}
+
+/// Why no container of a Pod may start: it runs under an identity that is not held, or is being fenced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// In one word, for the condition.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+    /// Others have what it waits for: said in an Event.
+    pub by_others: bool,
 }
 
 /// A moment in a container's life at which it is told so.
@@ -252,6 +265,14 @@ pub enum Input {
     /// Something could not be removed; tried again with back-off.
     SandboxStuck {
         /// What, and why.
+        message: String,
+    },
+    /// The Pod runs under an identity: why none of its containers may start now; none when they may. What has ended
+    /// meanwhile starts again without a pause.
+    Identity(Option<Hold>),
+    /// Another Pod has its identity: it is over.
+    Superseded {
+        /// Who has it.
         message: String,
     },
     /// A ConfigMap, Secret or image that this Pod names has come or changed: volumes are refreshed, and what failed is

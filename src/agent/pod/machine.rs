@@ -11,9 +11,11 @@ use super::ephemeral::with_ephemeral;
 use super::event::{self, Event};
 use super::flight::{Errand, Flight, Image, Leftover, Starting};
 use super::health::{Health, Why};
+use super::identity::Identity;
 use super::interface::{ContainerRef, Effect, Exit, Host, ImageFailure, Input, Pull, StartFailure};
 use super::record::{Cause, PodRecord, Run, RunState, Sandbox, Waiting};
 use super::retry::Pace;
+use super::status::Standing;
 use super::{container_id, spec, status};
 use crate::time::{Instant, WallTime};
 
@@ -54,6 +56,8 @@ pub struct PodMachine {
     pub(super) volumes_stale: bool,
     /// There was a sandbox before the reboot, and nothing has been said of its loss.
     pub(super) sandbox_lost: bool,
+    /// Whether its identity lets its containers start.
+    pub(super) identity: Identity,
     host: Host,
     status: PodStatus,
     written: Option<PodStatus>,
@@ -81,6 +85,7 @@ impl PodMachine {
             mount: Errand::default(),
             release: Errand::default(),
             sandbox_lost,
+            identity: Identity::default(),
             host,
             status: PodStatus::default(),
             written: None,
@@ -133,6 +138,11 @@ impl PodMachine {
         &self.pod
     }
 
+    /// Whether any container of it has ever come to be here.
+    pub fn has_run(&self) -> bool {
+        self.record.containers.values().any(|container| container.run.is_some())
+    }
+
     fn decide(&mut self, now: Instant) {
         self.judge(now);
         match self.record.ending {
@@ -144,8 +154,8 @@ impl PodMachine {
     }
 
     fn refresh_status(&mut self, wall: WallTime) {
-        let at_rest = self.at_rest();
-        self.status = status::compose(&self.pod, &self.host, &mut self.record, at_rest, wall);
+        let standing = Standing { at_rest: self.at_rest(), identity: &self.identity };
+        self.status = status::compose(&self.pod, &self.host, &mut self.record, standing, wall);
     }
 
     /// Puts the record before what rests on it, the status after, and the end last.
@@ -229,6 +239,8 @@ impl PodMachine {
             Input::ContainerStuck { run, message } => self.removal_failed(&run, &message, now),
             Input::SandboxGone => self.sandbox_gone(),
             Input::SandboxStuck { message } => self.sandbox_stuck(&message, now),
+            Input::Identity(hold) => self.identity_is(hold),
+            Input::Superseded { message } => self.superseded(&message, now),
             Input::SourcesChanged => self.sources_changed(),
             Input::RuntimeDown => self.containerd_left(),
             Input::Timer => {}
@@ -417,6 +429,9 @@ impl PodMachine {
             self.begin_run(run, starting, id, RunState::Ended { how, at: now }, now);
         } else {
             self.record.container(&run.name).start.fail(Pace::EFFECT, now);
+        }
+        if reason == StartFailure::Withheld {
+            return;
         }
         self.container_event(&run.name, Event::failed(message));
         let pod = self.pod.clone();

@@ -33,6 +33,7 @@ mod event;
 mod flight;
 mod health;
 mod hooks;
+mod identity;
 mod interface;
 mod machine;
 mod observe;
@@ -46,8 +47,8 @@ mod status;
 
 pub use ephemeral::with_ephemeral;
 pub use interface::{
-    ContainerRef, Effect, Exit, HookKind, Host, ImageFailure, Input, ObservedContainer, ObservedState, Pull,
-    PullPolicy, StartFailure,
+    ContainerRef, Effect, Exit, Hold, HookKind, Host, ImageFailure, Input, ObservedContainer, ObservedState,
+    Pull, PullPolicy, StartFailure,
 };
 pub use machine::PodMachine;
 pub use probe::{ProbeKind, ProbeOutcome};

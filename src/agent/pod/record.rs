@@ -10,7 +10,7 @@ use super::health::Health;
 use super::interface::Host;
 use super::retry::{CrashLoop, Retry};
 use super::spec::{self, Role};
-use super::status::conditions::OWNED;
+use super::status::conditions::is_owned;
 use super::status::phase;
 use crate::time::{Instant, WallTime};
 
@@ -171,7 +171,6 @@ impl PodRecord {
         let phase = status.phase.unwrap_or_else(|| phase::PENDING.to_owned());
         let verdict =
             Verdict { phase: phase.clone(), reason: status.reason.clone(), message: status.message.clone() };
-        let owned = |condition: &PodCondition| OWNED.contains(&condition.type_.as_str());
         Self {
             boot_id: host.boot_id.clone(),
             start_time,
@@ -186,7 +185,7 @@ impl PodRecord {
             ending: None,
             verdict: phase::is_terminal(&phase).then_some(verdict),
             phase,
-            conditions: status.conditions.into_iter().flatten().filter(owned).collect(),
+            conditions: status.conditions.into_iter().flatten().filter(is_owned).collect(),
         }
     }
 

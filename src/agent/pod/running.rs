@@ -70,7 +70,7 @@ impl PodMachine {
     fn keep_containers(&mut self, now: Instant) {
         let pod = self.pod.clone();
         let volumes = self.record.volumes_mounted || !self.has_volumes();
-        let mut gate = self.record.sandbox == Sandbox::Made && volumes;
+        let mut gate = self.record.sandbox == Sandbox::Made && volumes && self.identity.admits();
         let ground = gate;
         let begun = spec::containers(&pod)
             .enumerate()

@@ -89,6 +89,8 @@ fn a_node_may_do_its_own_and_read_what_its_pods_use() {
         ("create", "coordination.k8s.io:leases kube-node-lease/"),
         ("update", "coordination.k8s.io:leases kube-node-lease/n1"),
         ("watch", "coordination.k8s.io:leases leasehold-system/steward-00"),
+        ("create", "coordination.k8s.io:leases leasehold-system/"),
+        ("update", "coordination.k8s.io:leases leasehold-system/a.p"),
         ("watch", "apps:daemonsets"),
         ("list", "services"),
         ("create", "events a/"),
@@ -129,6 +131,11 @@ fn everything_else_is_refused_in_upstreams_words() {
         (
             "update",
             "coordination.k8s.io:leases leasehold-system/steward-00",
+            "can only access leases in the \"kube-node-lease\" system namespace",
+        ),
+        (
+            "delete",
+            "coordination.k8s.io:leases leasehold-system/a.p",
             "can only access leases in the \"kube-node-lease\" system namespace",
         ),
         (

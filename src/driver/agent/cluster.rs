@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::disk::{Disk, DiskError};
 
@@ -30,13 +31,37 @@ struct Known {
 pub(super) struct Cluster {
     disk: Disk,
     known: Mutex<Known>,
+    /// How often it was found to be another, or an older state of it.
+    regressions: watch::Sender<u64>,
 }
 
 impl Cluster {
     /// Reads what the disk remembers.
     pub(super) fn recall(disk: &Disk) -> Result<Self, DiskError> {
         let known = disk.read(Path::new(FILE))?.unwrap_or_default();
-        Ok(Self { disk: disk.clone(), known: Mutex::new(known) })
+        Ok(Self { disk: disk.clone(), known: Mutex::new(known), regressions: watch::channel(0).0 })
+    }
+
+    /// Changes whenever the coordinator was found to be another, or an older state of itself.
+    pub(super) fn regressions(&self) -> watch::Receiver<u64> {
+        self.regressions.subscribe()
+    }
+
+    /// The highest resourceVersion seen.
+    pub(super) fn highest(&self) -> u64 {
+        self.known.lock().expect("no holder of this lock panics").resource_version
+    }
+
+    /// A write that left when `floor` was the highest version seen was accepted as this one: an older state of the
+    /// cluster gives lower ones.
+    pub(super) fn wrote(&self, resource_version: u64, floor: u64) {
+        let mut known = self.known.lock().expect("no holder of this lock panics");
+        if resource_version <= floor {
+            known.resource_version = resource_version;
+            self.regressions.send_modify(|count| *count += 1);
+        }
+        known.resource_version = known.resource_version.max(resource_version);
+        self.keep(&known);
     }
 
     /// Takes note of an object's resourceVersion.
@@ -66,6 +91,9 @@ impl Cluster {
         let mut known = self.known.lock().expect("no holder of this lock panics");
         let same =
             known.uid.is_empty() || (known.uid == now.uid && known.resource_version <= now.resource_version);
+        if !same {
+            self.regressions.send_modify(|count| *count += 1);
+        }
         if !same || known.uid.is_empty() {
             *known = now;
             self.keep(&known);
@@ -105,6 +133,11 @@ mod tests {
         assert!(cluster.compare(known("a", 5)), "the first cluster met is the known one");
         cluster.saw(Some("9"));
         assert!(cluster.compare(known("a", 9)));
+        cluster.wrote(10, 9);
+        assert_eq!((cluster.highest(), *cluster.regressions().borrow()), (10, 0));
+        cluster.wrote(8, 10);
+        assert_eq!((cluster.highest(), *cluster.regressions().borrow()), (8, 1));
+        cluster.saw(Some("9"));
         assert!(!cluster.compare(known("a", 8)), "restored from a backup");
         assert!(cluster.compare(known("a", 8)));
         assert!(!cluster.compare(known("b", 100)), "another cluster");

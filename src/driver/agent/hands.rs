@@ -36,7 +36,7 @@ pub(super) struct Hands {
     pub(super) recorder: Recorder,
     pub(super) logs: logs::Client,
     pub(super) ground: Arc<Ground>,
-    pub(super) cluster: Cluster,
+    pub(super) cluster: Arc<Cluster>,
     pub(super) sources: Sources,
     pub(super) tokens: Tokens,
     /// Where this node's Pods reach the API.
@@ -82,7 +82,7 @@ pub(super) struct Parts {
     pub(super) recorder: Recorder,
     pub(super) logs: logs::Client,
     pub(super) ground: Arc<Ground>,
-    pub(super) cluster: Cluster,
+    pub(super) cluster: Arc<Cluster>,
     pub(super) sources: Sources,
     pub(super) tokens: Tokens,
     /// Where this node's Pods reach the API.

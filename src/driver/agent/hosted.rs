@@ -37,10 +37,14 @@ pub(super) struct Kept {
     pub(super) remote: Remote,
     /// Nothing of it is left on the node; the object is still to be deleted.
     pub(super) finished: bool,
+    /// Whether its volumes are on this node alone, where that was asked.
+    #[serde(default)]
+    pub(super) tied: Option<bool>,
 }
 
 /// One hosted Pod.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each read in its own place")]
 pub(super) struct Hosted {
     /// `metadata.uid` is the runtime UID.
     pub(super) pod: Arc<Pod>,
@@ -58,6 +62,10 @@ pub(super) struct Hosted {
     pub(super) owners_due: bool,
     /// Nothing of it is left on the node.
     pub(super) finished: bool,
+    /// Whether its volumes are on this node alone, where that was asked.
+    pub(super) tied: Option<bool>,
+    /// Its identity is being seen to.
+    pub(super) identified: bool,
     /// Events that wait until the object has a UID.
     pub(super) events: Vec<crate::driver::recorder::Occurrence>,
 }
@@ -88,6 +96,8 @@ impl Hosted {
             delete_due: false,
             owners_due: false,
             finished: false,
+            tied: None,
+            identified: false,
             events: Vec::new(),
         }
     }
@@ -101,7 +111,12 @@ impl Hosted {
 
     /// What goes on disk.
     pub(super) fn kept(&self) -> Kept {
-        Kept { pod: (*self.pod).clone(), remote: self.remote.clone(), finished: self.finished }
+        Kept {
+            pod: (*self.pod).clone(),
+            remote: self.remote.clone(),
+            finished: self.finished,
+            tied: self.tied,
+        }
     }
 
     /// What is to be written next, if nothing is being written.

@@ -145,13 +145,31 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
     let runtime = Runtime::new(&config.containerd_address, &config.containerd_namespace)?
         .with_registry_config(&config.registry_config_dir);
     let ground = Arc::new(ground(&config)?);
+    let cluster = Arc::new(Cluster::recall(&disk)?);
     let hands = Arc::new(Hands::new(Parts {
-        fencing: guard::start(fence_means(&config, &runtime, &ground, &inputs)?),
+        fencing: guard::start(guard::Means {
+            node: config.node_name.clone(),
+            machine_id: description.facts.machine.machine_id.clone(),
+            config: FenceConfig { level: config.fence, duration: config.session.duration() },
+            session: config.session,
+            client: client.clone(),
+            timed_client: connection.client_with_timeout(config.session.timeout())?,
+            cluster: cluster.clone(),
+            disk: disk.clone(),
+            program: std::env::current_exe().context("finding this program")?,
+            options: Options {
+                runtime_dir: config.runtime_dir.clone(),
+                reset_trigger: config.reset_trigger.clone(),
+            },
+            ground: ground.clone(),
+            runtime: runtime.clone(),
+            inputs: inputs.clone(),
+        }),
         runtime,
         recorder: Recorder::start(client.clone(), "leasehold-agent", config.node_name.clone()),
         logs: log_process(&config).await?,
         ground,
-        cluster: Cluster::recall(&disk)?,
+        cluster,
         sources: Sources::new(
             client.clone(),
             disk.clone(),
@@ -234,26 +252,6 @@ fn ground(config: &AgentConfig) -> anyhow::Result<Ground> {
         hosts_file: "/etc/hosts".into(),
         pids_per_pod: PIDS_PER_POD,
         allowed_sysctls: Vec::new(),
-    })
-}
-
-fn fence_means(
-    config: &AgentConfig,
-    runtime: &Runtime,
-    ground: &Arc<Ground>,
-    inputs: &mpsc::Sender<Input>,
-) -> anyhow::Result<guard::Means> {
-    Ok(guard::Means {
-        config: FenceConfig { level: config.fence, duration: config.session.duration() },
-        margin: config.session.margin(),
-        program: std::env::current_exe().context("finding this program")?,
-        options: Options {
-            runtime_dir: config.runtime_dir.clone(),
-            reset_trigger: config.reset_trigger.clone(),
-        },
-        ground: ground.clone(),
-        runtime: runtime.clone(),
-        inputs: inputs.clone(),
     })
 }
 

@@ -270,6 +270,7 @@ fn facts(hands: &Hands, pod: &Pod, ips: Vec<String>, host_name: String) -> PodFa
         host_name,
         allocatable: pod_resources::read(status.and_then(|status| status.allocatable.as_ref())),
         api_server: Some(hands.api_server.for_pod(pod)),
+        epoch: None,
     }
 }
 
@@ -330,20 +331,26 @@ pub(super) fn remove_logs(hands: &Hands, pod: &Pod) {
     }
 }
 
+/// A container, and the UID of its Pod, where it says.
+pub(super) type Stray = (String, Option<Uid>);
+
 /// Removes what belongs to no Pod of this node: containers first, then what stood around them.
-pub(super) async fn remove_strays(hands: &Arc<Hands>, containers: Vec<String>, known: BTreeSet<Uid>) {
-    for id in containers {
+pub(super) async fn remove_strays(hands: &Arc<Hands>, containers: Vec<Stray>, known: BTreeSet<Uid>) {
+    let mut gone: BTreeSet<Uid> = hands.ground.leftovers(&known);
+    for (id, uid) in containers {
         tracing::info!(id, "removing a container that belongs to no Pod");
+        gone.extend(uid);
         if let Err(message) = remove_container(hands, &id).await {
             tracing::warn!(message, id, "a stray container could not be removed");
         }
     }
-    for uid in hands.ground.leftovers(&known) {
+    for uid in gone {
         tracing::info!(uid, "removing what is left of a Pod");
         if let Err(message) = remove_sandbox(hands, &uid).await {
             tracing::warn!(message, uid, "what is left of a Pod could not be removed");
         }
     }
+    hands.fencing.settled();
     if let Err(error) = hands.runtime.remove_leftovers().await {
         tracing::warn!(%error, "leftovers in containerd could not be removed");
     }

@@ -85,6 +85,11 @@ impl Gate {
         }
     }
 
+    /// Whether any Pod of the identity is known here.
+    pub fn has_lives(&self) -> bool {
+        !self.lives.is_empty()
+    }
+
     /// Nothing of this Pod is left on the node.
     pub fn forget(&mut self, pod_uid: &str) {
         self.armed.remove(pod_uid);

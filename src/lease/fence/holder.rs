@@ -2,12 +2,13 @@
 //! before the guard would have to. PURE.
 //!
 //! ```text
-//!           armed           thawed             D/4 or grace before           1 s before
+//!        armed, granted      thawed             D/4 or grace before           1 s before
 //!   Shut ─────────▶ Opening ───────▶ Open ──────────────────────▶ Ending ───────────────▶ Fencing ──▶ Fenced
-//!    ▲                                └──── the session is lost: at once ───────────────────▲            │
-//!    └───────────────────────────────────────── a session is held ───────────────────────────────────────┘
+//!    ▲                                └── the session or the identity is lost: at once ──────▲            │
+//!    └────────────────────────── a session is held, and the identity under it ───────────────────────────┘
 //! ```
 //!
+//! A Pod is armed as soon as there is a session; its cgroup is opened only when its identity is held under that session.
 //! Only what is [`Fence::is_open`] may start. A Pod whose containers are dead is released: the guard forgets it before
 //! its cgroup goes.
 
@@ -44,6 +45,10 @@ pub enum Input {
     },
     /// Its containers are seen dead, none is being started, and its cgroup is about to be removed.
     Gone(String),
+    /// Its identity is held under the session.
+    Granted(String),
+    /// It is not, or not any more: whatever runs of it has to die.
+    Withdrawn(String),
     /// What the node's session is now; none when it holds none.
     Session(Option<(SessionId, Instant)>),
     /// The session's machine wants everything fenced. → [`Effect::AllFenced`] with this number
@@ -145,6 +150,8 @@ struct Pod {
     stray: bool,
     /// Its sandbox goes as soon as it may.
     leaving: bool,
+    /// Its identity is held under the session.
+    granted: bool,
     /// The session under which this guard has acknowledged it.
     armed: Option<SessionId>,
     /// An effect is under way, or was refused and may be repeated then.
@@ -198,11 +205,13 @@ impl Fence {
         match input {
             Input::Wanted { uid, grace } => self.wanted(uid, grace),
             Input::Gone(uid) => self.gone(uid),
+            Input::Granted(uid) => self.granted(&uid),
+            Input::Withdrawn(uid) => self.withdrawn(&uid),
             Input::Session(session) => self.session_is(session),
             Input::FenceAll(number) => self.fence_all(number),
             Input::GuardUp { level, known } => self.guard_up(level, known),
             Input::GuardDown => self.guard_down(),
-            Input::Armed { uid, session } => self.armed(&uid, session),
+            Input::Armed { uid, session } => self.acknowledged(&uid, session),
             Input::Disarmed(uid) => self.disarmed(&uid),
             Input::Refused(uid) | Input::NotFenced(uid) | Input::NotThawed(uid) => self.not_now(&uid, now),
             Input::Fenced(uid) => self.fenced(&uid),
@@ -237,10 +246,11 @@ impl Fence {
         }
     }
 
-    /// The level that may stand in the Lease of this Pod's identity, which is what the guard has acknowledged.
-    pub fn level(&self, uid: &str) -> FenceLevel {
-        let armed = self.pods.get(uid).is_some_and(|pod| pod.armed.is_some());
-        self.guard.filter(|_| armed).map_or(FenceLevel::None, |guard| guard.min(self.config.level))
+    /// The session under which the guard has acknowledged this Pod, and the level that may stand in the Lease of its
+    /// identity, which is what that guard can do.
+    pub fn armed(&self, uid: &str) -> Option<(&SessionId, FenceLevel)> {
+        let armed = self.pods.get(uid)?.armed.as_ref()?;
+        self.guard.map(|guard| (armed, guard.min(self.config.level)))
     }
 
     fn fences(&self) -> bool {
@@ -248,10 +258,33 @@ impl Fence {
     }
 
     fn wanted(&mut self, uid: String, grace: Duration) {
-        let new =
-            Pod { grace, life: Life::Shut, stray: false, leaving: false, armed: None, asked: Asked::No };
+        let new = Pod {
+            grace,
+            life: Life::Shut,
+            stray: false,
+            leaving: false,
+            granted: false,
+            armed: None,
+            asked: Asked::No,
+        };
         let pod = self.pods.entry(uid).or_insert(new);
         (pod.grace, pod.stray) = (grace, false);
+    }
+
+    fn granted(&mut self, uid: &str) {
+        let held = self.session.is_some() && self.ordered.is_none();
+        if let Some(pod) = self.pods.get_mut(uid) {
+            pod.granted = held;
+        }
+    }
+
+    fn withdrawn(&mut self, uid: &str) {
+        let fences = self.fences();
+        let Some(pod) = self.pods.get_mut(uid) else { return };
+        pod.granted = false;
+        if fences {
+            fence_now(uid, pod, &mut self.effects);
+        }
     }
 
     fn gone(&mut self, uid: String) {
@@ -272,22 +305,29 @@ impl Fence {
         {
             self.effects.push_back(Effect::Renew { session: id.clone(), deadline: *deadline });
         }
+        let is_same = session.as_ref().map(|(id, _)| id) == self.session.as_ref().map(|(id, _)| id);
+        if !is_same {
+            self.forget_grants();
+        }
         self.session = session;
+    }
+
+    /// An identity is held under one session.
+    fn forget_grants(&mut self) {
+        for pod in self.pods.values_mut() {
+            pod.granted = false;
+        }
     }
 
     fn fence_all(&mut self, number: u64) {
         self.ordered = Some(number);
         self.session = None;
+        self.forget_grants();
         if !self.fences() {
             return;
         }
         for (uid, pod) in &mut self.pods {
-            match pod.life {
-                Life::Shut | Life::Opening | Life::Open | Life::Ending { .. } => {
-                    begin_fencing(uid, pod, &mut self.effects);
-                }
-                Life::Fencing | Life::Fenced | Life::Releasing => {}
-            }
+            fence_now(uid, pod, &mut self.effects);
         }
     }
 
@@ -323,18 +363,11 @@ impl Fence {
         }
     }
 
-    fn armed(&mut self, uid: &str, session: SessionId) {
-        let current = self.session.as_ref().is_some_and(|(id, _)| *id == session) && self.ordered.is_none();
+    fn acknowledged(&mut self, uid: &str, session: SessionId) {
         let Some(pod) = self.pods.get_mut(uid).filter(|_| self.guard.is_some()) else { return };
         pod.armed = Some(session);
         match pod.life {
-            Life::Shut | Life::Fenced if !current => pod.asked = Asked::No,
-            Life::Shut | Life::Fenced => {
-                pod.life = Life::Opening;
-                pod.asked = Asked::Yes;
-                self.effects.push_back(Effect::Thaw(uid.to_owned()));
-            }
-            Life::Open => pod.asked = Asked::No,
+            Life::Shut | Life::Fenced | Life::Open => pod.asked = Asked::No,
             Life::Opening | Life::Ending { .. } | Life::Fencing | Life::Releasing => {}
         }
     }
@@ -435,12 +468,24 @@ impl Fence {
                 Some((session, deadline)) if pod.armed.as_ref() != Some(&session) => {
                     Effect::Arm { uid: uid.to_owned(), session, deadline }
                 }
+                Some(_) if pod.granted && pod.life != Life::Open => {
+                    pod.life = Life::Opening;
+                    Effect::Thaw(uid.to_owned())
+                }
                 Some(_) | None => return,
             },
             Life::Shut | Life::Fenced | Life::Open | Life::Ending { .. } | Life::Releasing => return,
         };
         pod.asked = Asked::Yes;
         self.effects.push_back(effect);
+    }
+}
+
+/// The same, unless that is so already.
+fn fence_now(uid: &str, pod: &mut Pod, effects: &mut VecDeque<Effect>) {
+    match pod.life {
+        Life::Shut | Life::Opening | Life::Open | Life::Ending { .. } => begin_fencing(uid, pod, effects),
+        Life::Fencing | Life::Fenced | Life::Releasing => {}
     }
 }
 

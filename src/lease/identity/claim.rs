@@ -55,6 +55,7 @@ impl Claim {
             Input::Armed(number, level) => self.armed(number, level, now),
             Input::Answer(number, answer) => self.answered(number, answer, now),
             Input::Seen(lease) => self.seen(&lease),
+            Input::Gone(name) => self.gone(&name),
             Input::Regressed => self.regressed(now),
             Input::GiveBack => self.give_back(),
             Input::Tick => {}
@@ -261,6 +262,13 @@ impl Claim {
         if self.is_own(lease) {
             self.held.insert(name, Box::new(lease.clone()));
         } else {
+            self.lose();
+        }
+    }
+
+    /// Whoever finds it absent creates it as revoked, and may take it D + M later.
+    fn gone(&mut self, name: &str) {
+        if self.state == State::Held && self.unconfirmed.is_none() && self.held.contains_key(name) {
             self.lose();
         }
     }

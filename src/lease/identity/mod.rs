@@ -1,7 +1,7 @@
 //! Identities: what must not run twice runs under a Lease of its own. PURE.
 //!
-//! [`Claim`] is the holder's side: one Pod and the identities it runs under. [`free`] is the other side: when an identity
-//! is taken from a session that is over.
+//! [`Claim`] is the holder's side: one Pod and the identities it runs under; [`holdings`] has those of all Pods of a node.
+//! [`free`] is the other side: when an identity is taken from a session that is over.
 //!
 //! ```text
 //!             the guard acknowledged       all written
@@ -23,6 +23,7 @@
 
 mod claim;
 mod free;
+pub mod holdings;
 pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -79,6 +80,8 @@ pub enum Input {
     Answer(u64, Answer),
     /// The watch shows an identity's Lease.
     Seen(Box<Lease>),
+    /// This identity has no Lease any more.
+    Gone(String),
     /// The store is not the one it was, or is older than it was.
     Regressed,
     /// No container of the Pod is left: give everything back.

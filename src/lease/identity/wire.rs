@@ -23,6 +23,10 @@ pub const KIND_LABEL: &str = "leasehold.dev/kind";
 pub const KIND: &str = "identity";
 /// Annotation: UID of the Pod that the identity is held for.
 pub const POD_UID: &str = "leasehold.dev/pod-uid";
+/// Label: name of the node that took the identity last, so that each node watches its own.
+pub const HOLDER_LABEL: &str = "leasehold.dev/holder";
+/// Longest value of a label.
+const LABEL_MAX: usize = 63;
 /// Annotation of a Lease that was lost: whoever held it may still believe in it.
 pub const RECREATED: &str = "leasehold.dev/recreated";
 
@@ -66,6 +70,8 @@ pub(super) fn taken(mut lease: Lease, stamp: Stamp<'_>) -> Lease {
     let annotations = lease.metadata.annotations.get_or_insert_default();
     annotations.remove(RECREATED);
     lease.metadata.managed_fields = None;
+    let labels = lease.metadata.labels.get_or_insert_default();
+    labels.insert(HOLDER_LABEL.to_owned(), holder_label(&stamp.session.node));
     annotate(&mut lease, POD_UID, stamp.pod_uid);
     annotate(&mut lease, LEVEL_ANNOTATION, &stamp.level.to_string());
     let epoch = wire::epoch(&lease).saturating_add(1);
@@ -74,6 +80,11 @@ pub(super) fn taken(mut lease: Lease, stamp: Stamp<'_>) -> Lease {
     spec.lease_transitions = Some(epoch);
     spec.acquire_time = Some(MicroTime(stamp.wall.0));
     lease
+}
+
+/// What the label says for a node; a name that is too long for a label is hashed.
+pub fn holder_label(node: &str) -> String {
+    if node.len() <= LABEL_MAX { node.to_owned() } else { super::hashed("", node)[..LABEL_MAX].to_owned() }
 }
 
 /// The Lease with nobody in it.

@@ -3,12 +3,22 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::super::identity::Identity;
 use super::super::spec::{self, Role};
 use super::phase;
 
 /// The conditions this machine owns; all others are kept as they are found in the object.
-pub(crate) const OWNED: [&str; 5] =
+const OWNED: [&str; 5] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
+/// The condition of a Pod that runs under an identity: whether its containers may start. While some run, it stays as
+/// it was.
+const IDENTITY: &str = "leasehold.dev/IdentityHeld";
+
+/// Whether a condition is this machine's own.
+pub(crate) fn is_owned(condition: &PodCondition) -> bool {
+    OWNED.contains(&condition.type_.as_str()) || condition.type_ == IDENTITY
+}
 
 /// What a condition says, without its times.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +46,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) sandbox: bool,
     /// Conditions of others, for readiness gates.
     pub(crate) foreign: &'a [PodCondition],
+    pub(super) identity: &'a Identity,
 }
 
 /// The owned conditions in upstream's order. A condition keeps its transition time from `old` unless its status changes.
@@ -44,11 +55,23 @@ pub(crate) fn conditions(facts: &Facts<'_>, old: &[PodCondition], now: &Time) ->
     let sandbox = Verdict { holds: facts.sandbox, ..Verdict::default() };
     let verdicts = [sandbox, initialized(facts), ready(facts, &containers), containers, Verdict::TRUE];
     let generation = facts.pod.metadata.generation;
-    OWNED
+    let mut all: Vec<PodCondition> = OWNED
         .into_iter()
         .zip(verdicts)
         .map(|(kind, verdict)| condition(kind, verdict, generation, old, now))
-        .collect()
+        .collect();
+    let runs =
+        facts.statuses.iter().any(|status| status.state.as_ref().is_some_and(|it| it.running.is_some()));
+    all.extend(match facts.identity {
+        Identity::None => None,
+        Identity::Withheld(_) if runs => old.iter().find(|condition| condition.type_ == IDENTITY).cloned(),
+        Identity::Held => Some(condition(IDENTITY, Verdict::TRUE, generation, old, now)),
+        Identity::Withheld(hold) => {
+            let verdict = Verdict::not(hold.reason, Some(hold.message.clone()));
+            Some(condition(IDENTITY, verdict, generation, old, now))
+        }
+    });
+    all
 }
 
 fn condition(
@@ -202,7 +225,8 @@ mod tests {
         let done = json!({"terminated": {"exitCode": 0}});
         let now = time("2026-01-01T00:00:00Z");
         let of = |statuses: &[ContainerStatus], phase: &str, foreign: &[PodCondition]| {
-            conditions(&Facts { pod: &pod, statuses, phase, sandbox: true, foreign }, &[], &now)
+            let identity = &Identity::None;
+            conditions(&Facts { pod: &pod, statuses, phase, sandbox: true, foreign, identity }, &[], &now)
         };
 
         let waiting = [
@@ -270,7 +294,8 @@ mod tests {
         let wait = [status("a", false, &json!({"waiting": {"reason": "ContainerCreating"}}))];
         let done = [status("a", false, &json!({"terminated": {"exitCode": 0}}))];
         let step = |old: &[PodCondition], statuses: &[ContainerStatus], phase: &str, now: &str| {
-            let facts = Facts { pod: &pod, statuses, phase, sandbox: true, foreign: &[] };
+            let identity = &Identity::None;
+            let facts = Facts { pod: &pod, statuses, phase, sandbox: true, foreign: &[], identity };
             conditions(&facts, old, &time(now))
         };
         let since = |found: &[PodCondition]| {

@@ -9,9 +9,10 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use self::conditions::{Facts, OWNED};
+use self::conditions::Facts;
 use self::phase::Circumstances;
 use super::health;
+use super::identity::Identity;
 use super::interface::Host;
 use super::record::{ContainerRecord, Ending, PodRecord, Run, RunState, Sandbox};
 use super::spec::{self, Role};
@@ -40,14 +41,23 @@ pub(super) fn unknown_end(id: Option<String>, started_at: Option<WallTime>) -> C
     }
 }
 
+/// What the machine knows beside the record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing<'a> {
+    /// The Pod is ending, and no container can run any more.
+    pub(super) at_rest: bool,
+    pub(super) identity: &'a Identity,
+}
+
 /// The status as it is now. Phase and conditions are brought up to date in the record.
 pub(super) fn compose(
     pod: &Pod,
     host: &Host,
     record: &mut PodRecord,
-    at_rest: bool,
+    standing: Standing<'_>,
     now: WallTime,
 ) -> PodStatus {
+    let Standing { at_rest, identity } = standing;
     let mut statuses = container_statuses(pod, record);
     let circumstances = Circumstances { at_rest, initialized: record.is_initialized(pod) };
     record.phase = next_phase(pod, record, &statuses, circumstances).to_owned();
@@ -56,9 +66,10 @@ pub(super) fn compose(
     }
     let base = pod.status.clone().unwrap_or_default();
     let foreign: Vec<_> =
-        base.conditions.into_iter().flatten().filter(|c| !OWNED.contains(&c.type_.as_str())).collect();
+        base.conditions.into_iter().flatten().filter(|c| !conditions::is_owned(c)).collect();
     let sandbox = record.sandbox == Sandbox::Made;
-    let facts = Facts { pod, statuses: &statuses, phase: &record.phase, sandbox, foreign: &foreign };
+    let facts =
+        Facts { pod, statuses: &statuses, phase: &record.phase, sandbox, foreign: &foreign, identity };
     record.conditions = conditions::conditions(&facts, &record.conditions, &time(now));
     let conditions = foreign.into_iter().chain(record.conditions.iter().cloned()).collect();
     let (inits, mains): (Vec<_>, Vec<_>) =

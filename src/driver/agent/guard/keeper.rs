@@ -1,38 +1,57 @@
 //! The task that owns the machine, the connection to the guard, and whoever waits for either.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{RwLock, mpsc, oneshot};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Client;
+use tokio::sync::{RwLock, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 
+use super::identities::{self, Standing};
 use super::link::{Launch, Link};
-use super::{Order, Permit};
+use super::{Admitted, Order};
 use crate::containerd::{Runtime, State};
+use crate::driver::agent::cluster::Cluster;
+use crate::driver::agent::disk::Disk;
 use crate::driver::agent::node::{self, label};
 use crate::driver::clock;
+use crate::driver::watches::Seen;
 use crate::guard::message::{Reply, Request, session_number};
 use crate::guard::process::Options;
 use crate::guard::{directory, table};
 use crate::lease::fence::FenceLevel;
 use crate::lease::fence::holder::{Effect, Fence, FenceConfig, Input};
 use crate::lease::fence::watch::Charge;
+use crate::lease::identity::holdings::{self, Holdings};
 use crate::lease::session::SessionId;
+use crate::lease::timings::SessionConfig;
 use crate::sandbox::Ground;
+use crate::time::Instant;
 use crate::volumes::mounts;
 
 /// How long one try to fence or to thaw may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Before a guard that could not be had is tried for again.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 /// `SIGTERM`
 const SIGTERM: i32 = 15;
 
 /// What a keeper works with.
+#[derive(Clone)]
 pub(in crate::driver::agent) struct Means {
+    /// Name of this node.
+    pub(in crate::driver::agent) node: String,
+    /// `/etc/machine-id`.
+    pub(in crate::driver::agent) machine_id: String,
     pub(in crate::driver::agent) config: FenceConfig,
-    /// M.
-    pub(in crate::driver::agent) margin: Duration,
+    pub(in crate::driver::agent) session: SessionConfig,
+    pub(in crate::driver::agent) client: Client,
+    /// Gives up after the session's time-out.
+    pub(in crate::driver::agent) timed_client: Client,
+    pub(in crate::driver::agent) cluster: Arc<Cluster>,
+    pub(in crate::driver::agent) disk: Disk,
     /// This program.
     pub(in crate::driver::agent) program: std::path::PathBuf,
     pub(in crate::driver::agent) options: Options,
@@ -43,9 +62,23 @@ pub(in crate::driver::agent) struct Means {
 
 /// See the module's documentation.
 pub(in crate::driver::agent) struct Keeper {
-    means: Means,
-    orders: Arc<mpsc::UnboundedSender<Order>>,
-    machine: Fence,
+    pub(super) means: Means,
+    pub(super) orders: Arc<mpsc::UnboundedSender<Order>>,
+    pub(super) machine: Fence,
+    pub(super) holdings: Holdings,
+    /// The session, as last told.
+    pub(super) held: Option<(SessionId, Instant)>,
+    /// What the guard has acknowledged, as the identities were last told.
+    pub(super) armed: BTreeMap<String, (SessionId, FenceLevel)>,
+    /// How each Pod stands, as it was last told.
+    pub(super) told: BTreeMap<String, Standing>,
+    pub(super) told_pods: mpsc::UnboundedSender<node::Input>,
+    /// A list of this node's identities in progress.
+    pub(super) list: Option<BTreeSet<String>>,
+    pub(super) list_count: u64,
+    /// Of identities that others hold, by name.
+    pub(super) watches: BTreeMap<String, AbortHandle>,
+    pub(super) regressions: watch::Receiver<u64>,
     link: Option<Link>,
     linking: Option<oneshot::Receiver<Result<Link, String>>>,
     /// Sessions by their numbers, as the guard knows them.
@@ -53,15 +86,25 @@ pub(in crate::driver::agent) struct Keeper {
     order_count: u64,
     fencing: BTreeMap<u64, oneshot::Sender<()>>,
     releasing: BTreeMap<String, Vec<oneshot::Sender<()>>>,
-    admitting: BTreeMap<String, Vec<oneshot::Sender<Permit>>>,
+    admitting: BTreeMap<String, Vec<oneshot::Sender<Admitted>>>,
     /// By UID: starts hold it for reading, a thaw for writing.
     starts: BTreeMap<String, Arc<RwLock<()>>>,
 }
 
 impl Keeper {
     pub(super) fn new(means: Means, orders: Arc<mpsc::UnboundedSender<Order>>) -> Self {
+        let past = identities::recall(&means.disk, &means.machine_id);
         Self {
             machine: Fence::new(means.config),
+            holdings: Holdings::new(&means.node, means.config.level, means.session, past),
+            held: None,
+            armed: BTreeMap::new(),
+            told: BTreeMap::new(),
+            told_pods: in_order(means.inputs.clone()),
+            list: None,
+            list_count: 0,
+            watches: BTreeMap::new(),
+            regressions: means.cluster.regressions(),
             means,
             orders,
             link: None,
@@ -80,14 +123,18 @@ impl Keeper {
     }
 
     /// Runs for as long as the agent does.
-    pub(super) async fn run(mut self, mut heard: mpsc::UnboundedReceiver<Order>) {
+    pub(super) async fn run(
+        mut self,
+        mut heard: mpsc::UnboundedReceiver<Order>,
+        mut own: mpsc::Receiver<Seen<Lease>>,
+    ) {
         if self.fences() {
             self.recall_table();
             self.connect(Duration::ZERO);
         }
         loop {
-            self.act().await;
-            let wake = self.machine.next_deadline();
+            self.settle().await;
+            let wake = self.wake();
             tokio::select! {
                 order = heard.recv() => match order {
                     Some(order) => self.order(order),
@@ -95,9 +142,28 @@ impl Keeper {
                 },
                 answer = next_answer(&mut self.link) => self.answered(answer),
                 made = linked(&mut self.linking) => self.linked(made),
-                () = node::sleep_until(wake) => self.hear(Input::Tick),
+                Some(seen) = own.recv() => self.hear_seen(seen),
+                Ok(()) = self.regressions.changed() => {
+                    self.regressions.mark_changed();
+                    self.look_for_regression();
+                }
+                () = node::sleep_until(wake) => {
+                    self.hear(Input::Tick);
+                    self.hear_identity(holdings::Input::Tick);
+                }
             }
         }
+    }
+
+    fn wake(&self) -> Option<Instant> {
+        let now = clock::now();
+        let held = self.held.as_ref().map(|(session, deadline)| (session, *deadline));
+        let held = held.filter(|(_, deadline)| now < *deadline);
+        let deadline = held.map(|(_, deadline)| deadline).filter(|_| self.holdings.pods().next().is_some());
+        [self.machine.next_deadline(), self.holdings.next_deadline(held, now), deadline]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What an earlier agent had guarded is fenced with the rest, whether its guard lives or not.
@@ -112,17 +178,33 @@ impl Keeper {
         }
     }
 
-    fn hear(&mut self, input: Input) {
+    pub(super) fn hear(&mut self, input: Input) {
         self.machine.handle(input, clock::now());
     }
 
     fn order(&mut self, order: Order) {
         match order {
             Order::Hear(input) => self.hear(input),
+            Order::Identity(input) => self.hear_identity(input),
+            Order::Wanted(wanted, grace) => {
+                if wanted.fenced {
+                    self.hear(Input::Wanted { uid: wanted.uid.clone(), grace });
+                }
+                self.hear_identity(holdings::Input::Wanted(wanted));
+            }
+            Order::Session(session) => {
+                self.held.clone_from(&session);
+                self.hear(Input::Session(session));
+                self.hear_identity(holdings::Input::Tick);
+            }
+            Order::Wrote(input, floor) => self.wrote(input, floor),
+            Order::Sure(list_count) => self.sure(list_count),
             Order::FenceAll(done) => {
                 self.order_count += 1;
+                self.held = None;
                 self.fencing.insert(self.order_count, done);
                 self.hear(Input::FenceAll(self.order_count));
+                self.hear_identity(holdings::Input::Tick);
             }
             Order::Release(uid, done) => {
                 match self.means.ground.cgroups.is_populated(&uid) {
@@ -138,28 +220,28 @@ impl Keeper {
                 self.admit(&uid);
             }
             Order::Why(uid, answer) => {
-                let why = self.machine.is_open(&uid).err().map(|closed| closed.to_string());
-                let _ = answer.send(why.unwrap_or_else(|| "the guard was slow".to_owned()));
+                let why = self.standing(&uid, clock::now()).err().map(|hold| hold.message);
+                let _ = answer.send(why);
             }
         }
     }
 
-    fn admit(&mut self, uid: &str) {
-        if self.machine.is_open(uid).is_err() {
-            return;
-        }
+    /// Lets those start that wait for it, if they may.
+    pub(super) fn admit(&mut self, uid: &str) {
+        let Ok(epoch) = self.standing(uid, clock::now()) else { return };
         let Some(waiting) = self.admitting.remove(uid) else { return };
         let starts = self.starts.entry(uid.to_owned()).or_default();
         for answer in waiting {
             match starts.clone().try_read_owned() {
                 // Who has waited long enough by now asks again.
-                Ok(permit) => drop(answer.send(Some(permit))),
+                Ok(permit) => drop(answer.send(Admitted { epoch, _permit: permit })),
                 Err(_) => self.admitting.entry(uid.to_owned()).or_default().push(answer),
             }
         }
     }
 
-    async fn act(&mut self) {
+    /// Does what the fence's machine wants done.
+    pub(super) async fn act(&mut self) {
         while let Some(effect) = self.machine.next_effect() {
             match effect {
                 Effect::Arm { uid, session, deadline } => {
@@ -167,7 +249,7 @@ impl Keeper {
                         dir: self.means.ground.data_of(&uid).display().to_string(),
                         session: session_number(&session),
                         deadline,
-                        margin: self.means.margin,
+                        margin: self.means.session.margin(),
                         level: self.means.config.level,
                         uid,
                     };
@@ -181,7 +263,8 @@ impl Keeper {
                 Effect::Terminate(uid) => self.terminate(uid),
                 Effect::Fence(uid) => self.fence(uid),
                 Effect::Thaw(uid) => self.thaw(uid),
-                Effect::Opened(uid) => self.opened(&uid),
+                // The Pod hears of it with how it stands.
+                Effect::Opened(_) => {}
                 Effect::AllFenced(number) => {
                     if let Some(done) = self.fencing.remove(&number) {
                         let _ = done.send(());
@@ -193,6 +276,7 @@ impl Keeper {
                     for done in waiting {
                         let _ = done.send(());
                     }
+                    self.hear_identity(holdings::Input::Dead(uid));
                 }
             }
         }
@@ -325,13 +409,6 @@ impl Keeper {
         });
     }
 
-    fn opened(&mut self, uid: &str) {
-        self.admit(uid);
-        // What was refused meanwhile need not wait for its next turn.
-        let (inputs, uids) = (self.means.inputs.clone(), vec![uid.to_owned()]);
-        tokio::spawn(async move { inputs.send(node::Input::SourcesChanged(uids)).await });
-    }
-
     /// Whoever does not hear of it in time is killed.
     fn terminate(&self, uid: String) {
         tracing::warn!(uid, "a Pod is told to end: the session was not renewed in time");
@@ -348,6 +425,19 @@ impl Keeper {
             }
         });
     }
+}
+
+/// Passes on what the loop of the node is told, in order, without having anybody wait for it.
+fn in_order(inputs: mpsc::Sender<node::Input>) -> mpsc::UnboundedSender<node::Input> {
+    let (told, mut heard) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(input) = heard.recv().await {
+            if inputs.send(input).await.is_err() {
+                return;
+            }
+        }
+    });
+    told
 }
 
 fn fence(ground: &Ground, uid: &str) -> Result<(), String> {

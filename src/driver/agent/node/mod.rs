@@ -1,12 +1,15 @@
 //! The node's loop: the one task that owns what the node knows and decides. It hears inputs, feeds the machines, and
 //! hands their effects to tasks that answer with further inputs.
 
+mod identities;
 pub(super) mod label;
 mod offered;
 mod recall;
 mod runtime;
 mod seen;
 mod writes;
+
+pub(super) use identities::EPOCH_FILE;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -75,6 +78,13 @@ pub(super) enum Input {
         uid: Uid,
         /// The Pod, or why not.
         pod: Result<Box<Pod>, String>,
+    },
+    /// Whether the volumes of a Pod with an identity are on this node alone.
+    Tied {
+        /// Whose.
+        uid: Uid,
+        /// They are.
+        is_tied: bool,
     },
     /// A write about a Pod has ended.
     Written {
@@ -218,6 +228,7 @@ impl NodeLoop {
             Input::Registered(node) => self.know_node(&node),
             Input::Answer { uid, input } => self.feed(&uid, input),
             Input::Admitted { uid, pod } => self.admitted(&uid, pod),
+            Input::Tied { uid, is_tied } => self.tied(&uid, is_tied),
             Input::Written { uid, outcome } => self.written(&uid, outcome),
             Input::Runtime(event) => self.hear_runtime(event),
             Input::Containers(listed) => self.hear_containers(listed),
@@ -377,7 +388,6 @@ impl NodeLoop {
     // --- Pods -----------------------------------------------------------------------------------------------------
 
     fn host(&mut self, uid: &str, pod: &Arc<Pod>, record: Option<PodRecord>, remote: Remote) {
-        self.hands.fencing.wanted(pod);
         let machine = self.machine(pod, record);
         if let Remote::Known { uid: remote } = &remote {
             self.by_remote.insert(remote.clone(), uid.to_owned());
@@ -385,6 +395,7 @@ impl NodeLoop {
         }
         self.hosted.insert(uid.to_owned(), Hosted::new(pod.clone(), machine, remote));
         self.keep(uid);
+        self.identify(uid, false);
         self.daemon_sets.pod_changed(pod);
         let input = if self.runtime_up {
             pod::Input::Observed(self.take_observed(uid))

@@ -37,15 +37,15 @@ impl NodeLoop {
             return;
         }
         let record = self.recall_record(&uid);
-        let pod = Arc::new(kept.pod);
+        let (pod, tied) = (Arc::new(kept.pod), kept.tied);
         let machine = self.machine(&pod, record);
         let mut hosted = Hosted::new(pod.clone(), machine, kept.remote);
-        hosted.finished = kept.finished;
+        (hosted.finished, hosted.tied) = (kept.finished, tied);
         if !kept.finished {
-            self.hands.fencing.wanted(&pod);
             self.daemon_sets.pod_changed(&pod);
         }
-        self.hosted.insert(uid, hosted);
+        self.hosted.insert(uid.clone(), hosted);
+        self.identify(&uid, true);
     }
 
     pub(super) fn recall_record(&self, uid: &str) -> Option<PodRecord> {

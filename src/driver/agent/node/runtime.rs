@@ -64,12 +64,29 @@ impl NodeLoop {
                 self.runs.insert(container.id.clone(), (uid, run));
             }
         }
+        for container in &listed {
+            self.find_earlier(container);
+        }
         self.unclaimed = listed;
         for uid in self.hosted.keys().cloned().collect::<Vec<_>>() {
             let observed = self.take_observed(&uid);
             self.feed(&uid, pod::Input::Observed(observed));
         }
         self.remove_strays();
+    }
+
+    /// A container of a Pod that is not here any more keeps its name's identity from starting.
+    fn find_earlier(&self, container: &Listed) {
+        let text = |key: &str| container.labels.get(key).map(String::as_str);
+        let (Some(uid), Some(name), Some(namespace)) =
+            (text(label::POD_UID), text(label::POD_NAME), text(label::POD_NAMESPACE))
+        else {
+            return;
+        };
+        if !self.strays_removed && !self.hosted.contains_key(uid) && !self.waiting_for_list.contains_key(uid)
+        {
+            self.hands.fencing.found(namespace, name, uid);
+        }
     }
 
     /// The Pod's containers as the newest list has them; from then on its machine knows them.
@@ -110,10 +127,10 @@ impl NodeLoop {
         self.strays_removed = true;
         let known: BTreeSet<String> =
             self.hosted.keys().chain(self.waiting_for_list.keys()).cloned().collect();
-        let strays: Vec<String> = std::mem::take(&mut self.unclaimed)
+        let strays: Vec<perform::Stray> = std::mem::take(&mut self.unclaimed)
             .into_iter()
             .filter(|container| !container.labels.get(label::POD_UID).is_some_and(|uid| known.contains(uid)))
-            .map(|container| container.id)
+            .map(|container| (container.id, container.labels.get(label::POD_UID).cloned()))
             .collect();
         let hands = self.hands.clone();
         tokio::spawn(async move { perform::remove_strays(&hands, strays, known).await });

@@ -146,7 +146,10 @@ impl NodeLoop {
         if hosted.remote == Remote::Unmirrored {
             return self.mirrored(&uid, seen);
         }
-        if let Some(pod) = hosted.merge(seen) {
+        let changed = hosted.merge(seen);
+        // One that a StatefulSet has adopted runs under an identity from now on.
+        self.identify(&uid, true);
+        if let Some(pod) = changed {
             self.keep(&uid);
             self.daemon_sets.pod_changed(&pod);
             self.feed(&uid, pod::Input::PodChanged(pod));

@@ -9,11 +9,11 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::{Hands, container, facts, log_file, log_link, sandbox, termination_file, uid};
 use crate::agent::environment::{self, Environment};
 use crate::agent::pod::{ContainerRef, Input, StartFailure, container_id, with_ephemeral};
-use crate::agent::{downward::PodFacts, sources};
+use crate::agent::{downward::PodFacts, identity, sources};
 use crate::cgroup;
 use crate::containerd::spec::{self, Bind, PidNamespace, SpecRequest};
 use crate::containerd::{CreateRequest, Image, Stdio};
-use crate::driver::agent::node::label;
+use crate::driver::agent::node::{EPOCH_FILE, label};
 use crate::driver::clock;
 use crate::logs;
 use crate::sandbox::Sandbox;
@@ -35,6 +35,10 @@ fn misconfigured(error: impl std::fmt::Display) -> Failed {
 
 fn unmade(error: impl std::fmt::Display) -> Failed {
     Failed { reason: StartFailure::CreateContainerError, message: error.to_string() }
+}
+
+fn withheld(why: String) -> Failed {
+    Failed { reason: StartFailure::Withheld, message: why }
 }
 
 /// Mounts or refreshes the Pod's volumes.
@@ -81,6 +85,9 @@ pub(super) async fn start(hands: &Hands, pod: &Arc<Pod>, wanted: Wanted<'_>) -> 
     let image = image.ok_or_else(|| unmade(format!("image {reference:?} is gone")))?;
     let facts = facts(hands, pod, ips, sandbox.host_name.clone());
     let (mounted, mut sources) = mount(hands, pod, &facts).await.map_err(misconfigured)?;
+    // Held until the start is over, however that ends.
+    let admitted = hands.fencing.admit(pod).await.map_err(withheld)?;
+    let facts = PodFacts { epoch: admitted.as_ref().map(|admitted| admitted.epoch), ..facts };
     sources.files = volumes::read_files(sources::files(container), &mounted);
     let environment = environment::environment(pod, container, &image.config.env, &sources, &facts)
         .map_err(misconfigured)?;
@@ -88,6 +95,7 @@ pub(super) async fn start(hands: &Hands, pod: &Arc<Pod>, wanted: Wanted<'_>) -> 
         tracing::warn!(pod = pod.metadata.name, container = run.name, warning, "a variable was left out");
     }
     let mut mounts = mounts(hands, pod, run, container, &environment, &mounted, &sandbox)?;
+    mounts.extend(epoch_file(hands, pod, facts.epoch, &mounts).map_err(unmade)?);
     let id = container_id(uid(pod), &run.name, run.attempt);
     mounts.extend(image_volumes(hands, uid(pod), &id, &image, &mounts).await?);
     let seen = processes(hands, pod, target_pid);
@@ -101,8 +109,6 @@ pub(super) async fn start(hands: &Hands, pod: &Arc<Pod>, wanted: Wanted<'_>) -> 
         link: Some(log_link(hands, pod, run)),
         rotation: logs::Rotation::default(),
     };
-    // Held until the start is over, however that ends.
-    let _permit = hands.fencing.admit(pod).await.map_err(unmade)?;
     let fifos = hands.logs.open(wanted).await.map_err(unmade)?;
     hands.open_logs.opened(&id);
     let request = CreateRequest {
@@ -120,7 +126,11 @@ pub(super) async fn start(hands: &Hands, pod: &Arc<Pod>, wanted: Wanted<'_>) -> 
             if let Err(message) = super::remove_run(hands, uid(pod), &id).await {
                 tracing::warn!(message, id, "what is left of a failed start could not be removed");
             }
-            Err(failed)
+            // What the fence has ended counts as turned away, not as a run.
+            match admitted {
+                Some(_) => Err(hands.fencing.why_not(uid(pod)).await.map_or(failed, withheld)),
+                None => Err(failed),
+            }
         }
     }
 }
@@ -242,6 +252,23 @@ fn mounts(
         }
     }
     Ok(mounts)
+}
+
+/// The file with the epoch of the Pod's identity, of a Pod that runs under one.
+fn epoch_file(
+    hands: &Hands,
+    pod: &Pod,
+    epoch: Option<i32>,
+    mounts: &[Bind],
+) -> std::io::Result<Option<Bind>> {
+    let destination = Path::new(identity::EPOCH_FILE);
+    let Some(epoch) = epoch.filter(|_| mounts.iter().all(|mount| mount.destination != destination)) else {
+        return Ok(None);
+    };
+    let source = hands.ground.data_of(uid(pod)).join(EPOCH_FILE);
+    std::fs::write(&source, format!("{epoch}\n"))?;
+    let destination = destination.to_owned();
+    Ok(Some(Bind { source, destination, read_only: true, ..Bind::default() }))
 }
 
 /// Where what the image declares as volumes is kept, for one run.

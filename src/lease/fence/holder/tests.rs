@@ -48,12 +48,13 @@ fn open(grace: u64) -> Fence {
     let arm = Effect::Arm { uid: a(), session: session(1), deadline: at(20_000) };
     assert_eq!(hear(&mut fence, held(1, 20_000), 0), [arm]);
     assert_eq!(fence.is_open("a"), Err(Closed::Unguarded));
-    assert_eq!(fence.level("a"), FenceLevel::None);
-    assert_eq!(hear(&mut fence, armed(1), 0), [Effect::Thaw(a())]);
+    assert_eq!(fence.armed("a"), None);
+    assert_eq!(hear(&mut fence, armed(1), 0), [], "its identity is not held yet");
+    assert_eq!(fence.armed("a"), Some((&session(1), FenceLevel::Kill)));
+    assert_eq!(hear(&mut fence, Input::Granted(a()), 0), [Effect::Thaw(a())]);
     assert_eq!(fence.is_open("a"), Err(Closed::Unguarded));
     assert_eq!(hear(&mut fence, Input::Thawed(a()), 0), [Effect::Opened(a())]);
     assert_eq!(fence.is_open("a"), Ok(()));
-    assert_eq!(fence.level("a"), FenceLevel::Kill);
     fence
 }
 
@@ -108,7 +109,8 @@ fn a_lost_session_is_answered_when_all_is_seen_dead_and_opens_under_the_next_one
     assert_eq!(hear(&mut fence, held(2, 29_000), 9_000).last(), Some(&arm));
     // What was asked under the session before opens nothing.
     assert!(!hear(&mut fence, armed(1), 9_001).contains(&Effect::Thaw(a())));
-    assert_eq!(hear(&mut fence, armed(2), 9_002), [Effect::Thaw(a())]);
+    assert_eq!(hear(&mut fence, armed(2), 9_002), [], "what was granted before is not granted now");
+    assert_eq!(hear(&mut fence, Input::Granted(a()), 9_003), [Effect::Thaw(a())]);
 }
 
 #[test]
@@ -120,8 +122,19 @@ fn a_node_without_pods_of_identity_answers_at_once_and_one_that_fences_nothing_s
     hear(&mut none, held(1, 20_000), 0);
     assert_eq!(hear(&mut none, Input::Tick, 30_000), []);
     assert_eq!(hear(&mut none, Input::FenceAll(1), 30_000), [Effect::AllFenced(1)]);
-    assert_eq!(none.level("a"), FenceLevel::None);
+    assert_eq!(none.armed("a"), None);
     assert_eq!(hear(&mut none, Input::Gone(a()), 30_000), [Effect::Released(a())]);
+}
+
+#[test]
+fn a_pod_whose_identity_is_lost_is_fenced_at_once_and_opens_when_it_is_held_again() {
+    let mut fence = open(30);
+    assert_eq!(hear(&mut fence, Input::Withdrawn(a()), 1_000), [Effect::Fence(a())]);
+    assert_eq!(fence.is_open("a"), Err(Closed::Fenced));
+    let arm = Effect::Arm { uid: a(), session: session(1), deadline: at(20_000) };
+    assert_eq!(hear(&mut fence, Input::Fenced(a()), 1_010), [arm]);
+    assert_eq!(hear(&mut fence, armed(1), 1_020), []);
+    assert_eq!(hear(&mut fence, Input::Granted(a()), 1_030), [Effect::Thaw(a())]);
 }
 
 #[test]
@@ -129,7 +142,7 @@ fn a_guard_that_was_away_is_told_everything_again_and_nothing_starts_before_it_h
     let mut fence = open(30);
     hear(&mut fence, Input::GuardDown, 1_000);
     assert_eq!(fence.is_open("a"), Err(Closed::Unguarded));
-    assert_eq!(fence.level("a"), FenceLevel::None);
+    assert_eq!(fence.armed("a"), None);
     hear(&mut fence, held(1, 24_000), 4_000);
     let arm = Effect::Arm { uid: a(), session: session(1), deadline: at(24_000) };
     assert_eq!(hear(&mut fence, up(), 4_001), [arm]);
@@ -182,6 +195,8 @@ fn fence_of_before() -> Fence {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Wanted(u8),
+    Granted(u8),
+    Withdrawn(u8),
     Gone(u8),
     Renewed,
     Lost,
@@ -195,6 +210,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let one = prop_oneof![
         2 => (0..3_u8).prop_map(Step::Wanted),
+        4 => (0..3_u8).prop_map(Step::Granted),
+        1 => (0..3_u8).prop_map(Step::Withdrawn),
         1 => (0..3_u8).prop_map(Step::Gone),
         4 => Just(Step::Renewed),
         1 => Just(Step::Lost),
@@ -215,6 +232,8 @@ struct World {
     number: u64,
     ordered: Option<u64>,
     waiting: VecDeque<Effect>,
+    /// Whose identity is held under the session.
+    granted: std::collections::BTreeSet<String>,
     /// By UID: the session under which the guard has it.
     guard: BTreeMap<String, SessionId>,
     /// UIDs whose cgroups are frozen and empty.
@@ -255,6 +274,15 @@ impl World {
         let uid = |number: u8| number.to_string();
         Some(match step {
             Step::Wanted(number) => Input::Wanted { uid: uid(number), grace: Duration::from_secs(2) },
+            Step::Granted(_) if self.deadline.is_none() || self.ordered.is_some() => return None,
+            Step::Granted(number) => {
+                self.granted.insert(uid(number));
+                Input::Granted(uid(number))
+            }
+            Step::Withdrawn(number) => {
+                self.granted.remove(&uid(number));
+                Input::Withdrawn(uid(number))
+            }
             Step::Gone(number) => Input::Gone(uid(number)),
             Step::Renewed if self.ordered.is_some() => return None,
             Step::Renewed => {
@@ -264,6 +292,7 @@ impl World {
             }
             Step::Lost => {
                 self.deadline = None;
+                self.granted.clear();
                 self.number += 1;
                 self.ordered = Some(self.number);
                 Input::FenceAll(self.number)
@@ -321,6 +350,7 @@ proptest! {
                 if fence.is_open(&uid).is_err() {
                     continue;
                 }
+                prop_assert!(world.granted.contains(&uid), "{} is open without its identity", uid);
                 prop_assert!(!world.frozen.contains(&uid), "{} is open and frozen", uid);
                 prop_assert_eq!(world.guard.get(&uid), Some(&session(world.epoch)), "{}", uid);
                 let left = world.deadline.map(|deadline| deadline.saturating_sub(world.now));
