@@ -8,6 +8,7 @@ pub mod action;
 pub mod belongings;
 pub mod children;
 pub mod daemon_set;
+pub mod deployment;
 pub mod evictions;
 pub mod garbage;
 pub mod history;

@@ -9,7 +9,7 @@ use super::action::{Action, Plan};
 use super::object::{KindId, Object, id, of_reference};
 use super::queue::Failure;
 use super::view::{View, selector_of};
-use super::{daemon_set, garbage, job, replica_set, stateful_set};
+use super::{daemon_set, deployment, garbage, job, replica_set, stateful_set};
 use crate::api::kinds::KINDS;
 use crate::time::WallTime;
 
@@ -45,6 +45,7 @@ pub const GARBAGE: usize = 0;
 pub const NAMESPACES: usize = 1;
 
 const POD: (&str, &str) = ("", "Pod");
+const REPLICA_SET: (&str, &str) = ("apps", "ReplicaSet");
 const REVISION: (&str, &str) = ("apps", "ControllerRevision");
 
 /// See the module.
@@ -104,6 +105,14 @@ pub static CONTROLLERS: &[Controller] = &[
         claims: &[POD],
         tells_failures: false,
         plan: care_for_job,
+    },
+    Controller {
+        name: "deployment",
+        owner: Some(("apps", "Deployment")),
+        children: &[REPLICA_SET],
+        claims: &[REPLICA_SET],
+        tells_failures: true,
+        plan: care_for_deployment,
     },
 ];
 
@@ -247,6 +256,28 @@ fn care_for_replicas(kind: KindId, view: &mut View, uid: &str, moment: &Moment<'
         wall: moment.wall,
     };
     Some(replica_set::plan(case))
+}
+
+fn care_for_deployment(view: &mut View, uid: &str, moment: &Moment<'_>) -> Option<Plan> {
+    let (set, pod) = (id("apps", "ReplicaSet"), id("", "Pod"));
+    let deployment = view.get(id("apps", "Deployment"), uid)?;
+    let selector = selector_of(&deployment);
+    let runs = |set: &str| {
+        let pods = view.children(pod, set);
+        pods.iter().any(|pod| !matches!(pod.text("/status/phase"), "Succeeded" | "Failed"))
+    };
+    let is_taken = |name: &str| view.by_name(set, deployment.namespace(), name).is_some();
+    let case = deployment::Case {
+        deployment: &deployment,
+        selector: &selector,
+        sets: view.children(set, uid),
+        orphans: view.orphans(set, &deployment, &selector),
+        runs: &runs,
+        is_taken: &is_taken,
+        failure: moment.failure,
+        wall: moment.wall,
+    };
+    Some(deployment::plan(&case))
 }
 
 fn care_for_job(view: &mut View, uid: &str, moment: &Moment<'_>) -> Option<Plan> {

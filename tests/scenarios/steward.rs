@@ -184,7 +184,7 @@ impl StewardWorld {
 
     /// Has the steward do what it wants until it wants no more.
     pub(crate) fn settle(&mut self) {
-        for _ in 0..10_000 {
+        for _ in 0..500 {
             for (kind, heard) in self.store.take_events() {
                 self.steward.hear(kind, heard);
             }

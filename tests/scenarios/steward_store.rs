@@ -121,6 +121,7 @@ impl Store {
         }
         let mut new = old.clone();
         json_patch::merge(&mut new, patch);
+        (KINDS[kind].defaults)(&mut new);
         if new == old {
             return Ok(old);
         }

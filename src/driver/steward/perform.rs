@@ -162,7 +162,10 @@ impl Hands {
         match patched {
             Ok(patched) => Ok(written(&patched)),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(gone(of)),
-            Err(error) => Err(error),
+            Err(error) => {
+                tracing::debug!(name = of.name, part, %change, "a steward's patch was refused");
+                Err(error)
+            }
         }
     }
 
