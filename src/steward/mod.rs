@@ -20,14 +20,17 @@ pub mod queue;
 pub mod replica_set;
 pub mod stateful_set;
 pub mod table;
+pub mod tenure;
 pub mod view;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use action::Action;
-use object::{KindId, Target};
+use object::{KindId, Object, Target};
 use queue::{Failure, Key, Queue};
 use table::{CONTROLLERS, GARBAGE, Moment};
+use tenure::{Changed, Tenure};
 use view::{Heard, View};
 
 use crate::time::{Instant, WallTime};
@@ -45,6 +48,19 @@ pub struct Work {
     pub waves: Vec<Vec<Action>>,
 }
 
+/// An object that others look at as well: Pods, Nodes and what these depend on.
+#[derive(Debug)]
+pub struct Change {
+    /// As it is, or was last.
+    pub object: Arc<Object>,
+    /// Whether it is there.
+    pub is_there: bool,
+    /// UID of the object at the end of its chain of controllers.
+    pub root: String,
+    /// Whether it is in a shard that is stewarded here.
+    pub is_ours: bool,
+}
+
 /// What became of a case's work.
 #[derive(Debug, Default)]
 pub struct Done {
@@ -56,14 +72,55 @@ pub struct Done {
     pub failure: Option<Failure>,
 }
 
+/// Those whose steward may change without that they do.
+const POD: (&str, &str) = ("", "Pod");
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Steward {
     view: View,
     queue: Queue,
+    tenure: Tenure,
 }
 
 impl Steward {
+    /// A steward that holds no shard yet. By default one stewards everything.
+    pub fn of_shards() -> Self {
+        Self { tenure: Tenure::none(), ..Self::default() }
+    }
+
+    /// These shards are held now, of so many, each with the number of its winning.
+    pub fn hold(&mut self, shards: u32, held: BTreeMap<u32, u64>) -> Changed {
+        let changed = self.tenure.hold(shards, held);
+        if changed.lost {
+            self.view.show_all(POD);
+        }
+        changed
+    }
+
+    /// The watches begin anew: every kind is listed.
+    pub fn list(&mut self) {
+        self.tenure.list();
+        self.view.list();
+    }
+
+    /// What others look at as well, as it has become since the last time.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        let changes = self.view.take_changes().into_iter();
+        changes.map(|(object, is_there)| self.change(object, is_there)).collect()
+    }
+
+    fn change(&self, object: Arc<Object>, is_there: bool) -> Change {
+        let root = self.view.root(&object);
+        let is_ours = root.is_known && self.tenure.has(&root.uid);
+        Change { object, is_there, root: root.uid, is_ours }
+    }
+
+    /// Whether everything that others look at has been listed.
+    pub fn is_whole(&self) -> bool {
+        !self.tenure.is_idle()
+    }
+
     /// Takes in what the watch of a kind says.
     pub fn hear(&mut self, kind: KindId, heard: Heard) {
         self.view.hear(kind, heard);
@@ -77,7 +134,15 @@ impl Steward {
         for (uid, version) in self.view.take_seen() {
             self.queue.seen(&uid, version);
         }
-        if !self.view.is_whole(table::whole_kinds().iter().copied()) {
+        if self.tenure.is_listing()
+            && self.view.is_whole(table::whole_kinds().iter().copied())
+            && self.tenure.listed()
+        {
+            self.view.mark_all();
+            self.view.show_all(POD);
+            self.view.take_marks().into_iter().for_each(|key| self.queue.mark(key));
+        }
+        if self.tenure.is_idle() {
             return Vec::new();
         }
         let all = self.view.is_whole(table::watched_kinds());
@@ -91,7 +156,13 @@ impl Steward {
             return None;
         }
         let row = &CONTROLLERS[key.0];
-        let generation = self.view.anywhere(&key.1).and_then(|object| object.meta.generation);
+        let object = self.view.anywhere(&key.1);
+        let root = object.as_ref().map(|object| self.view.root(object).uid);
+        if root.as_ref().is_some_and(|root| !self.tenure.has(root)) {
+            self.queue.forget(&key);
+            return None;
+        }
+        let generation = object.and_then(|object| object.meta.generation);
         let failure = self.queue.trouble(&key, generation, now).cloned();
         if failure.is_some() {
             self.queue.try_later(&key);
@@ -113,8 +184,7 @@ impl Steward {
             return None;
         }
         self.queue.begin(&key, generation, now);
-        let root = self.view.root(&object);
-        Some(Work { key, subject: object.target(), root, waves: plan.waves })
+        Some(Work { key, subject: object.target(), root: root?, waves: plan.waves })
     }
 
     /// Takes in what became of a case's work.

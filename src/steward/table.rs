@@ -117,7 +117,8 @@ pub static CONTROLLERS: &[Controller] = &[
 ];
 
 /// Kinds of which whole objects are watched besides those of the table; of all others, the metadata.
-const WHOLE: [(&str, &str); 3] = [("", "Node"), ("", "PersistentVolumeClaim"), POD];
+const WHOLE: [(&str, &str); 4] =
+    [("", "Node"), ("", "PersistentVolume"), ("", "PersistentVolumeClaim"), POD];
 
 struct Row {
     owner: Option<KindId>,

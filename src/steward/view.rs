@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Node;
 
 use super::daemon_set::Tally;
-use super::object::{KindId, Object, find, id, of_reference};
+use super::object::{KindId, Object, id, of_reference};
 use super::queue::Key;
 use super::table::{GARBAGE, NAMESPACES, claims, is_claimed, row_of, watches};
 use crate::api::kinds::KINDS;
@@ -15,6 +15,9 @@ use crate::api::selectors::Selector;
 
 /// Most UIDs remembered as absent.
 const ABSENT_MAX: usize = 10_000;
+
+/// Longest chain of controllers that is followed.
+const CHAIN_MAX: usize = 8;
 
 /// What a watch of one kind says.
 #[derive(Debug)]
@@ -40,6 +43,25 @@ struct Shelf {
     is_whole: bool,
 }
 
+/// Kinds whose changes others look at as well ([`View::take_changes`]).
+const SHOWN: [(&str, &str); 6] = [
+    ("", "Namespace"),
+    ("", "Node"),
+    ("", "PersistentVolume"),
+    ("", "PersistentVolumeClaim"),
+    ("", "Pod"),
+    ("", "ServiceAccount"),
+];
+
+/// The end of an object's chain of controllers: it says whose shard the object is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// Its UID.
+    pub uid: String,
+    /// Whether the chain has been followed to its end. One whose last owner has not been seen may go on.
+    pub is_known: bool,
+}
+
 /// Where objects without a controller are looked for: kind, namespace, and one label with its value.
 type Place = (KindId, String, String, String);
 
@@ -62,6 +84,7 @@ pub struct View {
     absent: BTreeSet<(String, String)>,
     marks: BTreeSet<Key>,
     seen: Vec<(String, Option<u64>)>,
+    changes: Vec<(Arc<Object>, bool)>,
 }
 
 impl Default for View {
@@ -77,6 +100,7 @@ impl Default for View {
             absent: BTreeSet::new(),
             marks: BTreeSet::new(),
             seen: Vec::new(),
+            changes: Vec::new(),
         }
     }
 }
@@ -112,6 +136,52 @@ impl View {
         kinds.into_iter().all(|kind| self.shelves[kind].is_whole)
     }
 
+    /// Every kind is about to be listed anew.
+    pub fn list(&mut self) {
+        for shelf in &mut self.shelves {
+            (shelf.listing, shelf.is_whole) = (None, false);
+        }
+    }
+
+    /// Everything concerns whoever cares for it.
+    pub fn mark_all(&mut self) {
+        let all = self.shelves.iter().flat_map(|shelf| shelf.objects.values());
+        let of = |object: &Arc<Object>| {
+            let row = row_of(object.kind).map(|row| (row, object.uid().to_owned()));
+            row.into_iter().chain([(GARBAGE, object.uid().to_owned())])
+        };
+        self.marks.extend(all.flat_map(of));
+    }
+
+    /// Shows all of a kind to others anew.
+    pub fn show_all(&mut self, (group, kind): (&str, &str)) {
+        let all = self.shelves[id(group, kind)].objects.values().cloned();
+        self.changes.extend(all.map(|object| (object, true)));
+    }
+
+    /// What has become of those that others look at, since the last time; false: gone.
+    pub fn take_changes(&mut self) -> Vec<(Arc<Object>, bool)> {
+        std::mem::take(&mut self.changes)
+    }
+
+    fn show(&mut self, object: &Arc<Object>, is_there: bool) {
+        let row = object.row();
+        if SHOWN.contains(&(row.group, row.kind)) {
+            self.changes.push((object.clone(), is_there));
+        }
+    }
+
+    /// An owner has been seen: what it controls may be in another shard than was thought.
+    fn show_controlled(&mut self, owner: &str, depth: usize) {
+        if depth == 0 {
+            return;
+        }
+        for object in self.dependants_of(owner).into_iter().filter(|object| object.is_controlled_by(owner)) {
+            self.show(&object, true);
+            self.show_controlled(object.uid(), depth - 1);
+        }
+    }
+
     /// Whom the events since the last time concern.
     pub fn take_marks(&mut self) -> BTreeSet<Key> {
         std::mem::take(&mut self.marks)
@@ -133,6 +203,10 @@ impl View {
             self.take_off(kind, &other);
         }
         self.changed(before.as_deref(), Some(object));
+        self.show(object, true);
+        if before.is_none() {
+            self.show_controlled(&uid, CHAIN_MAX);
+        }
         self.seen.push((uid, object.version().parse().ok()));
     }
 
@@ -149,6 +223,7 @@ impl View {
     fn take_off(&mut self, kind: KindId, uid: &str) {
         if let Some(before) = self.shelves[kind].objects.remove(uid) {
             self.changed(Some(&before), None);
+            self.show(&before, false);
         }
         self.seen.push((uid.to_owned(), None));
     }
@@ -369,16 +444,20 @@ impl View {
         self.absent.insert((namespace, uid));
     }
 
-    /// The UID at the end of the chain of controllers.
-    pub fn root(&self, object: &Object) -> String {
+    /// Follows an object's chain of controllers to its end.
+    pub fn root(&self, object: &Object) -> Root {
         let mut uid = object.uid().to_owned();
         let mut next = object.controller().cloned();
-        for _ in 0..8 {
+        for _ in 0..CHAIN_MAX {
             let Some(owner) = next else { break };
-            next = find_owner(self, &owner.uid, &owner.api_version, &owner.kind);
-            uid = owner.uid;
+            uid.clone_from(&owner.uid);
+            let Some(kind) = of_reference(&owner) else { break };
+            let Some(found) = self.get(kind, &owner.uid) else {
+                return Root { uid, is_known: self.is_absent(object.namespace(), &owner.uid) };
+            };
+            next = found.controller().cloned();
         }
-        uid
+        Root { uid, is_known: true }
     }
 }
 
@@ -392,16 +471,6 @@ fn note<P: Ord, T: Ord + Clone>(index: &mut BTreeMap<P, BTreeSet<T>>, place: P, 
             index.remove(&place);
         }
     }
-}
-
-fn find_owner(
-    view: &View,
-    uid: &str,
-    api_version: &str,
-    kind: &str,
-) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference> {
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    view.get(find(group, kind)?, uid)?.controller().cloned()
 }
 
 /// What an object of a controller selects; nothing where it selects nothing or cannot be read.

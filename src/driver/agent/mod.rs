@@ -51,7 +51,7 @@ use crate::driver::steward::Beside;
 use crate::driver::watches;
 use crate::guard::process::Options;
 use crate::lease::fence::holder::FenceConfig;
-use crate::lease::session::{Claimant, Report, Session};
+use crate::lease::session::{Claimant, Report, Session, SessionId};
 use crate::lease::timings::SessionConfig;
 use crate::logs;
 use crate::network::cni::{Cni, ConfigurationWatch};
@@ -85,6 +85,7 @@ pub struct Running {
     session: watch::Receiver<Option<Report>>,
     session_config: SessionConfig,
     renewals: watch::Receiver<u64>,
+    held: watch::Receiver<Option<(SessionId, Instant)>>,
     _lock: Lock,
 }
 
@@ -100,6 +101,8 @@ impl Running {
             node_name: self.node_name.clone(),
             session: self.session_config,
             renewals: self.renewals.clone(),
+            held: Some(self.held.clone()),
+            shards: None,
         }
     }
 
@@ -194,7 +197,8 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
     // First what the disk remembers, then the session: what ran before is known when it asks for a fence.
     let node = NodeLoop::new(hands.clone(), inputs.clone());
     let (renewed, renewals) = watch::channel(0);
-    let session = keep_session(&hands, &connection, deadlines, renewed)?;
+    let (holds, held) = watch::channel(None);
+    let session = keep_session(&hands, &connection, deadlines, (renewed, holds))?;
     watch_session(&hands, &inputs);
     watch_coordinator(&hands, &inputs);
     watch_containerd(&hands, &inputs);
@@ -206,7 +210,7 @@ pub async fn start(config: AgentConfig, connection: Connection) -> anyhow::Resul
     let (node_name, registrar) = (hands.config.node_name.clone(), hands.registrar.clone());
     let session_config = hands.config.session;
     tokio::spawn(node.run(heard));
-    Ok(Running { node_name, registrar, session, session_config, renewals, _lock: lock })
+    Ok(Running { node_name, registrar, session, session_config, renewals, held, _lock: lock })
 }
 
 fn describe(config: &AgentConfig, certificate_sha256: &str) -> Description {
@@ -264,7 +268,7 @@ fn keep_session(
     hands: &Hands,
     connection: &Connection,
     deadlines: watch::Sender<Option<Instant>>,
-    renewals: watch::Sender<u64>,
+    (renewals, held): (watch::Sender<u64>, watch::Sender<Option<(SessionId, Instant)>>),
 ) -> anyhow::Result<watch::Receiver<Option<Report>>> {
     let config = hands.config.session;
     let mut nonce = [0; 8];
@@ -285,7 +289,7 @@ fn keep_session(
         client,
         registered,
         hands.disk.clone(),
-        session::Tell { reports, deadlines, renewals, fencing: hands.fencing.clone() },
+        session::Tell { reports, deadlines, held, renewals, fencing: hands.fencing.clone() },
     ));
     Ok(session)
 }

@@ -13,7 +13,7 @@ use super::disk::{Disk, Durability};
 use super::guard::Fencing;
 use super::registrar::Registered;
 use crate::driver::clock;
-use crate::lease::session::{Answer, Effect, Input, Record, Report, Session};
+use crate::lease::session::{Answer, Effect, Input, Record, Report, Session, SessionId};
 use crate::lease::wire;
 use crate::time::Instant;
 
@@ -33,6 +33,8 @@ pub(super) struct Tell {
     pub(super) reports: watch::Sender<Option<Report>>,
     /// Until when it is held, if it is.
     pub(super) deadlines: watch::Sender<Option<Instant>>,
+    /// The same with its name.
+    pub(super) held: watch::Sender<Option<(SessionId, Instant)>>,
     /// Whoever has everything dead in time, and answers when all of it is.
     pub(super) fencing: Fencing,
     /// Serial of the last renewal that was acknowledged.
@@ -49,7 +51,7 @@ pub(super) async fn keep(
     disk: Disk,
     tell_to: Tell,
 ) {
-    let Tell { reports, deadlines, renewals, fencing } = tell_to;
+    let Tell { reports, deadlines, held: holds, renewals, fencing } = tell_to;
     let mut request: Option<Request> = None;
     let mut fence: Option<Request> = None;
     let mut held = None;
@@ -95,6 +97,7 @@ pub(super) async fn keep(
         let now_held = session.held(clock::now()).map(|(id, deadline)| (id.clone(), deadline));
         if now_held != held {
             held.clone_from(&now_held);
+            holds.send_replace(now_held.clone());
             fencing.session(now_held);
         }
         let deadline = session.next_deadline();

@@ -202,17 +202,23 @@ impl Shards {
 
     /// Whether a write for an object of this shard that gives up after `timeout` may leave now.
     pub fn may_write(&self, shard: u32, held: Held<'_>, now: Instant, timeout: Duration) -> bool {
-        let Some((session, deadline)) = held.filter(|(session, _)| self.session.as_ref() == Some(*session))
-        else {
-            return false;
-        };
+        self.held_until(shard, held).is_some_and(|until| now + timeout <= until)
+    }
+
+    /// Until when writes for objects of this shard may be under way, if any may leave.
+    pub fn held_until(&self, shard: u32, held: Held<'_>) -> Option<Instant> {
+        let (session, deadline) = held.filter(|(session, _)| self.session.as_ref() == Some(*session))?;
         let named =
             |shard: &&Shard| shard.holder.as_ref() == Some(session) || !is_kept(Rule::HeldUnderSession);
-        let until = match self.shards.get(&shard).filter(named).map(|shard| shard.state) {
-            Some(State::Held { until, .. }) => until.unwrap_or(deadline).min(deadline),
-            Some(State::Others | State::Leaving { .. }) | None => return false,
-        };
-        now + timeout <= until
+        match self.shards.get(&shard).filter(named).map(|shard| shard.state)? {
+            State::Held { until, .. } => Some(until.unwrap_or(deadline).min(deadline)),
+            State::Others | State::Leaving { .. } => None,
+        }
+    }
+
+    /// An annotation of a shard's Lease as it was last seen.
+    pub fn annotation(&self, shard: u32, key: &str) -> Option<&str> {
+        leases::annotation(self.shards.get(&shard)?.lease.as_deref()?, key)
     }
 
     /// Whether this agent holds the shard.

@@ -22,6 +22,14 @@ pub const SHARDS: &str = "leasehold.dev/shards";
 pub const RULES: &str = "leasehold.dev/rules";
 /// Annotation of `steward-00`: the brake that the next monitor inherits.
 pub const BRAKE: &str = "leasehold.dev/brake";
+/// Annotation of `steward-00`: an operator asks the monitor to let the brake go. The next renewal takes it off.
+pub const BRAKE_RELEASE: &str = "leasehold.dev/brake-release";
+/// Label by which the shards' Leases are told apart, and its value.
+pub const KIND: (&str, &str) = ("leasehold.dev/kind", "steward");
+/// Version of the rules of this program.
+pub const RULES_VERSION: u32 = 1;
+/// How many shards there are, unless somebody says otherwise.
+pub const SHARDS_DEFAULT: u32 = 4;
 /// Annotation of a Lease that was lost: whoever held it may still believe in it.
 pub const RECREATED: &str = "leasehold.dev/recreated";
 
@@ -61,6 +69,7 @@ pub fn inert(shard: u32) -> Lease {
         metadata: ObjectMeta {
             name: Some(name(shard)),
             namespace: Some(NAMESPACE.to_owned()),
+            labels: Some([(KIND.0.to_owned(), KIND.1.to_owned())].into()),
             finalizers: Some(vec![FINALIZER.to_owned()]),
             ..ObjectMeta::default()
         },
@@ -70,6 +79,13 @@ pub fn inert(shard: u32) -> Lease {
             ..LeaseSpec::default()
         }),
     }
+}
+
+/// The same with what stewards are to count by.
+pub fn first(shard: u32, count: Count) -> Lease {
+    let mut lease = inert(shard);
+    annotate_count(&mut lease, count);
+    lease
 }
 
 /// A shard's Lease in place of one that is not there: it may have been held.
@@ -85,8 +101,7 @@ pub(super) fn taken(mut lease: Lease, stamp: Stamp<'_>) -> Lease {
     if let Some(annotations) = &mut lease.metadata.annotations {
         annotations.remove(RECREATED);
     }
-    annotate(&mut lease, SHARDS, stamp.count.shards.to_string());
-    annotate(&mut lease, RULES, stamp.count.rules.to_string());
+    annotate_count(&mut lease, stamp.count);
     let transitions = wire::epoch(&lease).saturating_add(1);
     let spec = lease.spec.get_or_insert_default();
     spec.holder_identity = Some(stamp.session.to_string());
@@ -96,11 +111,13 @@ pub(super) fn taken(mut lease: Lease, stamp: Stamp<'_>) -> Lease {
     renewed(lease, stamp)
 }
 
-/// The Lease with this note of the brake, or none.
+/// The Lease with this note of the brake, or none. What an operator asked for has been heard.
 pub(super) fn with_brake(mut lease: Lease, brake: Option<&str>) -> Lease {
+    let annotations = lease.metadata.annotations.get_or_insert_default();
+    annotations.remove(BRAKE_RELEASE);
     match brake {
-        Some(text) => annotate(&mut lease, BRAKE, text.to_owned()),
-        None => drop(lease.metadata.annotations.get_or_insert_default().remove(BRAKE)),
+        Some(text) => drop(annotations.insert(BRAKE.to_owned(), text.to_owned())),
+        None => drop(annotations.remove(BRAKE)),
     }
     lease
 }
@@ -127,13 +144,18 @@ pub fn session(lease: &Lease) -> Option<SessionId> {
 }
 
 /// By what its holder, or its last one, counts.
-pub(super) fn count(lease: &Lease) -> Option<Count> {
+pub fn count(lease: &Lease) -> Option<Count> {
     let number = |key| wire::annotation(lease, key).and_then(|text| text.parse().ok());
     Some(Count { shards: number(SHARDS)?, rules: number(RULES)? })
 }
 
 pub(super) fn is_recreated(lease: &Lease) -> bool {
     wire::annotation(lease, RECREATED).is_some()
+}
+
+fn annotate_count(lease: &mut Lease, count: Count) {
+    annotate(lease, SHARDS, count.shards.to_string());
+    annotate(lease, RULES, count.rules.to_string());
 }
 
 fn annotate(lease: &mut Lease, key: &str, text: String) {
