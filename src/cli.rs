@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::File;
+use crate::lease::shard::wire::SHARDS_MAX;
 
 /// Exit code for a wrong command line or configuration file, as clap's.
 pub const USAGE: u8 = 2;
@@ -141,6 +142,14 @@ pub struct EndpointFlags {
         value_parser = clap::value_parser!(u64).range(10..)
     )]
     pub certificate_duration: u64,
+    /// Over how many shards the work of the stewards is spread, in a new cluster [default: 4].
+    #[arg(
+        long,
+        env = "LEASEHOLD_STEWARD_SHARDS",
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(SHARDS_MAX))
+    )]
+    pub steward_shards: Option<u32>,
 }
 
 /// Flags of `agent`.
@@ -173,6 +182,15 @@ pub struct Agent {
     /// Steward as well, with the rights of this kubeconfig [default: do not].
     #[arg(long, env = "LEASEHOLD_STEWARD_KUBECONFIG", value_name = "FILE")]
     pub steward_kubeconfig: Option<PathBuf>,
+    /// Over how many shards the stewards' work is spread; an agent that differs from the others does not steward
+    /// [default: as the cluster has it].
+    #[arg(
+        long,
+        env = "LEASEHOLD_STEWARD_SHARDS",
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(SHARDS_MAX))
+    )]
+    pub steward_shards: Option<u32>,
     /// Where state is kept.
     #[arg(long, env = "LEASEHOLD_DATA_DIR", default_value = "/var/lib/leasehold/agent", value_name = "DIR")]
     pub data_dir: PathBuf,

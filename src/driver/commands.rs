@@ -14,6 +14,7 @@ use crate::driver::clock;
 use crate::driver::coordinator::{self, CoordinatorConfig};
 use crate::driver::join::{self, Invitation, Role};
 use crate::driver::{renewal, reset, service, steward};
+use crate::lease::shard::wire::SHARDS_DEFAULT;
 use crate::server::tls::{NODES, Purpose, STEWARDS, Wanted};
 
 /// Performs one long-running command.
@@ -76,17 +77,23 @@ async fn agent(flags: Agent) -> anyhow::Result<()> {
     let connection = Connection::from_kubeconfig(&kubeconfig).await?;
     keep_certificate(&flags, &connection, &kubeconfig, Role::Node, &node);
     let running = agent::start(config, connection).await?;
+    let mut stewarding = None;
     if let Some(path) = &flags.steward_kubeconfig {
         join_where_needed(&flags, Role::Steward, &node, path).await?;
         let connection = Connection::from_kubeconfig(path).await?;
         keep_certificate(&flags, &connection, path, Role::Steward, &node);
-        steward::start(&connection, running.beside())?;
+        let beside = steward::Beside { shards: flags.steward_shards, ..running.beside() };
+        stewarding = Some(steward::start(&connection, beside)?);
     }
     service::ready(&format!("leasehold agent is ready as node {}", running.node_name()));
     tokio::select! {
-        stopped = service::stopped() => stopped,
-        failed = running.failed() => Err(failed),
+        stopped = service::stopped() => stopped?,
+        failed = running.failed() => return Err(failed),
     }
+    if let Some(stewarding) = stewarding {
+        stewarding.hand_over().await;
+    }
+    Ok(())
 }
 
 /// Joins with the token that was given, unless the certificate of an earlier time is still good. A node that has been
@@ -154,13 +161,14 @@ async fn up(flags: Up) -> anyhow::Result<()> {
     write_kubeconfig(&coordinator, &steward, "leasehold:steward", STEWARDS)?;
 
     let running = agent::start(config, Connection::from_kubeconfig(&node).await?).await?;
-    steward::start(&Connection::from_kubeconfig(&steward).await?, running.beside())?;
+    let stewarding = steward::start(&Connection::from_kubeconfig(&steward).await?, running.beside())?;
     running.registered().await;
     service::ready(&format!("leasehold is ready: export KUBECONFIG={}", shown(&admin)));
     tokio::select! {
         stopped = service::stopped() => stopped?,
         failed = running.failed() => return Err(failed),
     }
+    stewarding.hand_over().await;
     coordinator.stop().await;
     Ok(())
 }
@@ -180,6 +188,7 @@ async fn start_coordinator(
         extra_names: flags.tls_san.clone(),
         service_ranges: service_ranges(&flags.service_cidr).map_err(Misused::from)?,
         certificate_life: Duration::from_secs(flags.certificate_duration),
+        steward_shards: flags.steward_shards.unwrap_or(SHARDS_DEFAULT),
         ..CoordinatorConfig::new(data_dir.to_owned(), listen)
     };
     Ok(coordinator::start(config).await?)

@@ -117,8 +117,13 @@ pub static CONTROLLERS: &[Controller] = &[
 ];
 
 /// Kinds of which whole objects are watched besides those of the table; of all others, the metadata.
-const WHOLE: [(&str, &str); 4] =
-    [("", "Node"), ("", "PersistentVolume"), ("", "PersistentVolumeClaim"), POD];
+const WHOLE: [(&str, &str); 5] = [
+    ("", "Node"),
+    ("", "PersistentVolume"),
+    ("", "PersistentVolumeClaim"),
+    POD,
+    ("storage.k8s.io", "StorageClass"),
+];
 
 struct Row {
     owner: Option<KindId>,

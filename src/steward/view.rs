@@ -44,13 +44,14 @@ struct Shelf {
 }
 
 /// Kinds whose changes others look at as well ([`View::take_changes`]).
-const SHOWN: [(&str, &str); 6] = [
+const SHOWN: [(&str, &str); 7] = [
     ("", "Namespace"),
     ("", "Node"),
     ("", "PersistentVolume"),
     ("", "PersistentVolumeClaim"),
     ("", "Pod"),
     ("", "ServiceAccount"),
+    ("storage.k8s.io", "StorageClass"),
 ];
 
 /// The end of an object's chain of controllers: it says whose shard the object is in.

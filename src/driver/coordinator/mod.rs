@@ -28,6 +28,7 @@ use crate::coordinator::state::{Key, Object, State};
 use crate::coordinator::{Entropy as _, Expiry};
 use crate::driver::clock;
 use crate::driver::entropy::SystemEntropy;
+use crate::lease::shard::wire::SHARDS_DEFAULT;
 use crate::server::accounts::Accounts;
 use crate::server::api::access::Access;
 use crate::server::api::metrics::Metrics;
@@ -61,6 +62,8 @@ pub struct CoordinatorConfig {
     pub service_ranges: Vec<ServiceRange>,
     /// Longest life of a certificate that is signed on request.
     pub certificate_life: Duration,
+    /// Over how many shards stewards spread their work, where the store is new.
+    pub steward_shards: u32,
 }
 
 /// A year, as kubeadm's.
@@ -75,6 +78,7 @@ impl CoordinatorConfig {
             extra_names: Vec::new(),
             service_ranges: Allotments::default().ranges().to_vec(),
             certificate_life: CERTIFICATE_LIFE,
+            steward_shards: SHARDS_DEFAULT,
         }
     }
 }
@@ -269,7 +273,8 @@ fn open(
     let works = Arc::new(AtomicBool::new(true));
     let keeper = Keeper { view: view.clone(), store: Box::new(store), expiry: expiry.clone(), works };
     let mut writer = Writer::new(view, keeper, (commands.clone(), queue), expiry);
-    first::write(&mut writer, &cluster_uid, pki.authority.ca_pem()).map_err(StartError::First)?;
+    let first = first::First { cluster_uid: &cluster_uid, ca_pem: pki.authority.ca_pem() };
+    first.write(&mut writer, config.steward_shards).map_err(StartError::First)?;
     roles::write(&mut writer).map_err(StartError::First)?;
     self_service::write(&mut writer, names::reachable(local_addr));
     Ok(Opened { writer, commands, cluster_uid, pki, access, accounts, requests })

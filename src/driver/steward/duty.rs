@@ -9,12 +9,10 @@ use std::time::Duration;
 use tokio::sync::{RwLock, watch};
 
 use crate::driver::clock;
+use crate::lease::shard::wire::SHARDS_MAX;
 use crate::lease::shard::{self, MONITOR};
 use crate::lease::timings::SessionConfig;
 use crate::time::Instant;
-
-/// Most shards there can be.
-pub const SHARDS_MAX: u32 = 100;
 
 /// How long the only steward there is may write.
 const LIFETIME: Duration = Duration::from_hours(24 * 365 * 100);
@@ -72,6 +70,11 @@ impl Duty {
     pub(super) fn new(held: watch::Receiver<Held>, session: SessionConfig) -> Self {
         let gates = (0..SHARDS_MAX).map(|_| RwLock::new(())).collect();
         Self { held, timeout: session.duration() / 4, gates: Arc::new(gates) }
+    }
+
+    /// What is held, as it changes.
+    pub(super) fn held(&self) -> watch::Receiver<Held> {
+        self.held.clone()
     }
 
     /// Whether what the monitor writes, about sessions and nodes, may leave now.

@@ -9,6 +9,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::Input;
 use crate::api::kinds::{KINDS, Kind};
@@ -20,23 +21,47 @@ use crate::steward::view::Heard;
 /// The steward's sessions are seen by the monitor: nobody owns them, and they change every few seconds.
 const NOT_SESSIONS: &str = "metadata.namespace!=kube-node-lease";
 
-/// Starts one task per kind.
-pub(super) fn start(client: &Client, inputs: &mpsc::Sender<Input>) {
-    for kind in watched_kinds() {
-        let (resource, inputs) = (resource(&KINDS[kind]), inputs.clone());
-        let config = if KINDS[kind].kind == "Lease" {
-            WatchConfig::default().fields(NOT_SESSIONS)
-        } else {
-            WatchConfig::default()
-        };
-        if whole_kinds().contains(&kind) {
-            let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-            tokio::spawn(feed(kind, api, config, inputs, |object| (object.metadata, object.data)));
-        } else {
-            let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client.clone(), &resource);
-            tokio::spawn(feed(kind, api, config, inputs, |object| (object.metadata, Value::Null)));
+/// The watches of all kinds. They end when this is dropped.
+#[derive(Debug)]
+pub(super) struct Feeds {
+    tasks: JoinSet<()>,
+}
+
+impl Feeds {
+    /// Starts one task per kind. Each begins with a consistent list; what it brings carries `run`.
+    pub(super) fn start(client: &Client, inputs: &mpsc::Sender<Input>, run: u64) -> Self {
+        let mut tasks = JoinSet::new();
+        for kind in watched_kinds() {
+            start(&mut tasks, client, (kind, run), inputs.clone());
         }
+        Self { tasks }
     }
+
+    /// How many watches there are.
+    pub(super) fn count(&self) -> usize {
+        self.tasks.len()
+    }
+}
+
+fn start(tasks: &mut JoinSet<()>, client: &Client, (kind, run): (KindId, u64), inputs: mpsc::Sender<Input>) {
+    let resource = resource(&KINDS[kind]);
+    let config = WatchConfig::default();
+    let config = if KINDS[kind].kind == "Lease" { config.fields(NOT_SESSIONS) } else { config };
+    let into = Into { kind, run, inputs };
+    if whole_kinds().contains(&kind) {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+        tasks.spawn(feed(api, config, into, |object| (object.metadata, object.data)));
+    } else {
+        let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client.clone(), &resource);
+        tasks.spawn(feed(api, config, into, |object| (object.metadata, Value::Null)));
+    }
+}
+
+/// What a watch brings, and where to.
+struct Into {
+    kind: KindId,
+    run: u64,
+    inputs: mpsc::Sender<Input>,
 }
 
 /// How kube names a row of the table.
@@ -52,13 +77,8 @@ pub(super) fn resource(kind: &Kind) -> ApiResource {
 
 type Parts = (k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta, Value);
 
-async fn feed<K>(
-    kind: KindId,
-    api: Api<K>,
-    config: WatchConfig,
-    inputs: mpsc::Sender<Input>,
-    parts: fn(K) -> Parts,
-) where
+async fn feed<K>(api: Api<K>, config: WatchConfig, Into { kind, run, inputs }: Into, parts: fn(K) -> Parts)
+where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let object = |object: K| {
@@ -80,7 +100,7 @@ async fn feed<K>(
                 continue;
             }
         };
-        if inputs.send(Input::Heard(kind, heard)).await.is_err() {
+        if inputs.send(Input::Heard(run, kind, heard)).await.is_err() {
             return;
         }
     }

@@ -1,123 +1,232 @@
-//! The monitor: performs what [`crate::lease::monitor`] says about sessions, and writes what follows for Nodes and for
-//! the Pods on them.
+//! The monitor: performs what [`crate::lease::monitor`] says about sessions, and writes what follows for Nodes. At work
+//! while this agent holds the monitor's shard; each tenure begins with a new machine, whose timers start afresh.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::watcher::Config as WatchConfig;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch as channel};
+use tokio::task::AbortHandle;
 
-use super::duty::Duty;
-use super::{AGAIN, Beside, INPUTS_MAX, sleep_until};
+use super::feed::Told;
+use super::shards::{BrakeNote, Handle, Order};
+use super::{AGAIN, INPUTS_MAX, Tools, sleep_until};
 use crate::driver::clock;
-use crate::driver::recorder::{Occurrence, Recorder};
+use crate::driver::recorder::Occurrence;
 use crate::driver::watches::{Seen, watch};
 use crate::lease::monitor::{Effect, Input as Heard, Monitor, Report};
-use crate::lease::session::Answer;
+use crate::lease::session::{Answer, SessionId};
+use crate::lease::shard::MONITOR;
+use crate::lease::timings::SessionConfig;
 use crate::lease::wire;
-use crate::steward::evictions::{Eviction, Evictions};
 use crate::steward::nodes;
 use crate::time::Instant;
-
-/// An eviction that came to nothing is tried again after this.
-const EVICT_AGAIN: Duration = Duration::from_secs(5);
 
 /// What the loop hears.
 #[derive(Debug)]
 enum Input {
-    Leases(Seen<Lease>),
-    Nodes(Seen<Node>),
-    Pods(Seen<Pod>),
-    Answer(u64, Answer),
+    /// From the watch of the sessions in this tenure.
+    Leases(u64, Seen<Lease>),
+    Answer(u64, u64, Answer),
     /// The write of a Node, at the version that was seen, has ended; false: it came to nothing.
     Written(Arc<Node>, bool),
 }
 
-/// Starts the loop.
-pub(super) fn start(client: Client, recorder: Recorder, duty: Duty, beside: Beside) {
+/// Beside whom the monitor works.
+pub(super) struct Watching {
+    pub(super) node: String,
+    pub(super) config: SessionConfig,
+    pub(super) renewals: channel::Receiver<u64>,
+    /// None where there is no other steward.
+    pub(super) shards: Option<Handle>,
+}
+
+/// Starts the loop; the way to tell it what is seen.
+pub(super) fn start(tools: Tools, watching: Watching) -> mpsc::Sender<Told> {
+    let (told, news) = mpsc::channel(INPUTS_MAX);
     let (inputs, heard) = mpsc::channel(INPUTS_MAX);
-    let all = WatchConfig::default;
-    let leases = Api::namespaced(client.clone(), wire::NAMESPACE);
-    tokio::spawn(watch(leases, all(), inputs.clone(), Input::Leases));
-    tokio::spawn(watch(Api::all(client.clone()), all(), inputs.clone(), Input::Nodes));
-    let bound = all().fields("spec.nodeName!=");
-    tokio::spawn(watch(Api::all(client.clone()), bound, inputs.clone(), Input::Pods));
-    let monitor = Monitor::new(beside.node_name, beside.session);
-    let watching = Monitoring {
-        hands: Hands { client, recorder, duty, inputs },
-        monitor,
-        evictions: Evictions::default(),
+    let Watching { node, config, renewals, shards } = watching;
+    let monitoring = Monitoring {
+        hands: Hands { tools, inputs },
+        node,
+        config,
+        shards,
+        tenure: None,
         nodes: BTreeMap::new(),
-        lost: BTreeSet::new(),
         writing: BTreeSet::new(),
         again: BTreeSet::new(),
-        pods: BTreeSet::new(),
-        listed_nodes: None,
-        listed_pods: None,
     };
-    tokio::spawn(watching.run(heard, beside.renewals));
+    tokio::spawn(monitoring.run(news, heard, renewals));
+    told
 }
 
 struct Monitoring {
     hands: Hands,
-    monitor: Monitor,
-    evictions: Evictions,
+    /// Name of the own Node.
+    node: String,
+    config: SessionConfig,
+    shards: Option<Handle>,
+    /// While this agent monitors.
+    tenure: Option<Tenure>,
     nodes: BTreeMap<String, Arc<Node>>,
-    /// Nodes whose session was lost.
-    lost: BTreeSet<String>,
     /// Nodes that are being written.
     writing: BTreeSet<String>,
     /// Nodes to be thought over again.
     again: BTreeSet<(Instant, String)>,
-    /// UIDs of the Pods that are known.
-    pods: BTreeSet<String>,
-    /// What the lists in progress have had so far.
-    listed_nodes: Option<BTreeSet<String>>,
-    listed_pods: Option<BTreeSet<String>>,
+}
+
+/// What lasts as long as this agent holds the monitor's shard.
+struct Tenure {
+    won: u64,
+    monitor: Monitor,
+    /// Nodes whose session was lost or given up.
+    lost: BTreeSet<String>,
+    /// The watch of the sessions.
+    watch: AbortHandle,
+    /// An operator's last wish that was heard.
+    released: Option<String>,
+    /// What was last said of the brake.
+    brake: Option<String>,
+}
+
+impl Drop for Tenure {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
 }
 
 impl Monitoring {
-    async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut renewals: channel::Receiver<u64>) {
+    async fn run(
+        mut self,
+        mut news: mpsc::Receiver<Told>,
+        mut inputs: mpsc::Receiver<Input>,
+        mut renewals: channel::Receiver<u64>,
+    ) {
         let mut renews = true;
+        let mut held = self.hands.tools.duty.held();
+        let mut brake = self.shards.as_ref().map(|shards| shards.brake.clone());
+        self.hold(held.borrow_and_update().tenures.get(&MONITOR).map(|tenure| tenure.won));
         loop {
             let again = self.again.first().map(|(at, _)| *at);
-            let deadlines = [self.monitor.next_deadline(), self.evictions.next_deadline(), again];
+            let deadline = self.tenure.as_ref().and_then(|tenure| tenure.monitor.next_deadline());
             tokio::select! {
-                input = inputs.recv() => match input {
-                    Some(input) => self.hear(input),
+                told = news.recv() => match told {
+                    Some(told) => self.hear_told(told),
                     None => return,
                 },
+                Some(input) = inputs.recv() => self.hear(input),
+                Ok(()) = held.changed() => {
+                    let won = held.borrow_and_update().tenures.get(&MONITOR).map(|tenure| tenure.won);
+                    self.hold(won);
+                }
                 renewed = renewals.changed(), if renews => match renewed {
                     Ok(()) => {
                         let serial = *renewals.borrow_and_update();
-                        self.monitor.handle(Heard::Renewed(serial), clock::now());
+                        self.tell(Heard::Renewed(serial));
+                        self.tell_over().await;
                     }
                     Err(_) => renews = false,
                 },
-                () = sleep_until(deadlines.into_iter().flatten().min()) => {
-                    self.monitor.handle(Heard::Tick, clock::now());
-                }
+                () = note_changed(brake.as_mut()) => {}
+                () = sleep_until([deadline, again].into_iter().flatten().min()) => self.tell(Heard::Tick),
+            }
+            while let Ok(told) = news.try_recv() {
+                self.hear_told(told);
             }
             while let Ok(input) = inputs.try_recv() {
                 self.hear(input);
             }
-            self.act();
+            let note = brake.as_mut().map(|note| note.borrow_and_update().clone());
+            self.heed(note.unwrap_or_default());
+            self.act().await;
+        }
+    }
+
+    /// The monitor's shard is held, by this winning of it, or not.
+    fn hold(&mut self, won: Option<u64>) {
+        if self.tenure.as_ref().map(|tenure| tenure.won) == won {
+            return;
+        }
+        self.tenure = None;
+        let Some(won) = won else { return };
+        tracing::info!("this agent monitors: every timer starts afresh");
+        let mut monitor = Monitor::new(self.node.clone(), self.config);
+        let note = self.shards.as_ref().map(|shards| shards.brake.borrow().clone()).unwrap_or_default();
+        if let Some(brake) = &note.drawn {
+            monitor.handle(Heard::Inherit(brake.clone()), clock::now());
+        }
+        let leases = Api::namespaced(self.hands.tools.client.clone(), wire::NAMESPACE);
+        let (seen, mut sessions) = mpsc::channel(INPUTS_MAX);
+        let inputs = self.hands.inputs.clone();
+        let watch = tokio::spawn(async move {
+            let watching = watch(leases, WatchConfig::default(), seen, std::convert::identity);
+            let passing = async {
+                while let Some(seen) = sessions.recv().await {
+                    // The loop ends with the process.
+                    let _ = inputs.send(Input::Leases(won, seen)).await;
+                }
+            };
+            tokio::join!(watching, passing);
+        });
+        let watch = watch.abort_handle();
+        let (lost, brake) = (BTreeSet::new(), note.drawn);
+        self.tenure = Some(Tenure { won, monitor, lost, watch, released: None, brake });
+    }
+
+    /// What an operator has written onto the monitor's Lease.
+    fn heed(&mut self, note: BrakeNote) {
+        let Some(tenure) = self.tenure.as_mut() else { return };
+        if note.release.is_some() && note.release != tenure.released {
+            tenure.monitor.handle(Heard::ReleaseBrake, clock::now());
+        }
+        tenure.released = note.release;
+    }
+
+    fn tell(&mut self, heard: Heard) {
+        if let Some(tenure) = self.tenure.as_mut() {
+            tenure.monitor.handle(heard, clock::now());
+        }
+    }
+
+    /// Which holders of shards are over, as this monitor knows.
+    async fn tell_over(&mut self) {
+        let (Some(tenure), Some(shards)) = (self.tenure.as_mut(), self.shards.as_ref()) else { return };
+        let now = clock::now();
+        let holders: Vec<SessionId> = shards.holders.borrow().iter().cloned().collect();
+        for holder in holders {
+            if tenure.monitor.is_over(&holder, now) {
+                shards.tell(Order::Over(holder)).await;
+            } else {
+                tenure.monitor.handle(Heard::Missed(holder.node), now);
+            }
+        }
+    }
+
+    fn hear_told(&mut self, told: Told) {
+        match told {
+            Told::Rest => self.nodes.clear(),
+            Told::Node(node) => {
+                let name = node.name_any();
+                self.nodes.insert(name.clone(), node);
+                self.think(&name);
+            }
+            Told::NodeGone(name) => drop(self.nodes.remove(&name)),
+            _ => {}
         }
     }
 
     fn hear(&mut self, input: Input) {
         let now = clock::now();
         match input {
-            Input::Leases(seen) => self.hear_leases(seen, now),
-            Input::Nodes(seen) => self.hear_nodes(seen, now),
-            Input::Pods(seen) => self.hear_pods(seen),
-            Input::Answer(number, answer) => self.monitor.handle(Heard::Answer(number, answer), now),
+            Input::Leases(won, seen) if self.is_of(won) => self.hear_leases(seen),
+            Input::Answer(won, number, answer) if self.is_of(won) => self.tell(Heard::Answer(number, answer)),
+            // Of a tenure that is over.
+            Input::Leases(..) | Input::Answer(..) => {}
             Input::Written(seen, done) => {
                 let name = seen.name_any();
                 self.writing.remove(&name);
@@ -134,85 +243,41 @@ impl Monitoring {
         }
     }
 
-    fn hear_leases(&mut self, seen: Seen<Lease>, now: Instant) {
+    fn is_of(&self, won: u64) -> bool {
+        self.tenure.as_ref().is_some_and(|tenure| tenure.won == won)
+    }
+
+    fn hear_leases(&mut self, seen: Seen<Lease>) {
         match seen {
-            Seen::Restarted => self.monitor.handle(Heard::Restarted, now),
-            Seen::Listed(lease) | Seen::Applied(lease) => self.monitor.handle(Heard::Seen(lease), now),
-            Seen::Deleted(lease) => self.monitor.handle(Heard::Gone(lease.name_any()), now),
-            Seen::Complete => self.monitor.handle(Heard::Complete, now),
+            Seen::Restarted => self.tell(Heard::Restarted),
+            Seen::Listed(lease) => {
+                // Whoever monitored before may have revoked it and not come to say so on the Node.
+                if wire::holder(&lease).is_empty()
+                    && let Some(tenure) = self.tenure.as_mut()
+                {
+                    tenure.lost.insert(lease.name_any());
+                    self.think(&lease.name_any());
+                }
+                self.tell(Heard::Seen(lease));
+            }
+            Seen::Applied(lease) => self.tell(Heard::Seen(lease)),
+            Seen::Deleted(lease) => self.tell(Heard::Gone(lease.name_any())),
+            Seen::Complete => self.tell(Heard::Complete),
             Seen::Lost(why) => tracing::debug!(why, "the monitor cannot watch sessions"),
         }
     }
 
-    fn hear_nodes(&mut self, seen: Seen<Node>, now: Instant) {
-        match seen {
-            Seen::Restarted => self.listed_nodes = Some(BTreeSet::new()),
-            Seen::Listed(node) | Seen::Applied(node) => {
-                let name = node.name_any();
-                if let Some(listed) = &mut self.listed_nodes {
-                    listed.insert(name.clone());
-                }
-                self.evictions.node(&name, Some(&node), now);
-                self.nodes.insert(name.clone(), Arc::from(node));
-                self.think(&name);
-            }
-            Seen::Deleted(node) => self.node_gone(&node.name_any(), now),
-            Seen::Complete => {
-                let listed = self.listed_nodes.take().unwrap_or_default();
-                let gone: Vec<String> =
-                    self.nodes.keys().filter(|name| !listed.contains(*name)).cloned().collect();
-                for name in gone {
-                    self.node_gone(&name, now);
-                }
-            }
-            Seen::Lost(why) => tracing::debug!(why, "the monitor cannot watch nodes"),
-        }
-    }
-
-    fn node_gone(&mut self, name: &str, now: Instant) {
-        self.nodes.remove(name);
-        self.evictions.node(name, None, now);
-    }
-
-    fn hear_pods(&mut self, seen: Seen<Pod>) {
-        match seen {
-            Seen::Restarted => self.listed_pods = Some(BTreeSet::new()),
-            Seen::Listed(pod) | Seen::Applied(pod) => {
-                let uid = pod.uid().unwrap_or_default();
-                if let Some(listed) = &mut self.listed_pods {
-                    listed.insert(uid.clone());
-                }
-                self.pods.insert(uid);
-                self.evictions.pod(&Arc::from(pod));
-            }
-            Seen::Deleted(pod) => self.pod_gone(&pod.uid().unwrap_or_default()),
-            Seen::Complete => {
-                let listed = self.listed_pods.take().unwrap_or_default();
-                let gone: Vec<String> = self.pods.difference(&listed).cloned().collect();
-                for uid in gone {
-                    self.pod_gone(&uid);
-                }
-            }
-            Seen::Lost(why) => tracing::debug!(why, "the monitor cannot watch Pods"),
-        }
-    }
-
-    fn pod_gone(&mut self, uid: &str) {
-        self.pods.remove(uid);
-        self.evictions.pod_gone(uid);
-    }
-
-    /// Does what the machines want done.
-    fn act(&mut self) {
-        while let Some(effect) = self.monitor.next_effect() {
+    /// Does what the machine wants done.
+    async fn act(&mut self) {
+        let mut has_news = false;
+        while let Some(effect) = self.tenure.as_mut().and_then(|tenure| tenure.monitor.next_effect()) {
+            has_news = true;
             match effect {
                 Effect::Revoke(number, lease) => {
                     tracing::warn!(node = lease.name_any(), "the session has expired and is revoked");
-                    tokio::spawn(self.hands.clone().replace(number, lease));
+                    self.spawn(number, lease, false);
                 }
-                Effect::Recreate(number, lease) => {
-                    tokio::spawn(self.hands.clone().create(number, lease));
-                }
+                Effect::Recreate(number, lease) => self.spawn(number, lease, true),
                 Effect::Report(report) => self.report(report),
             }
         }
@@ -223,25 +288,42 @@ impl Monitoring {
             self.again.pop_first();
             self.think(&node);
         }
-        for eviction in self.evictions.take_due(now, EVICT_AGAIN) {
-            tokio::spawn(self.hands.clone().evict(eviction));
+        if has_news {
+            self.tell_over().await;
+        }
+        self.tell_brake(now).await;
+    }
+
+    fn spawn(&self, number: u64, lease: Box<Lease>, is_new: bool) {
+        if let Some(tenure) = &self.tenure {
+            tokio::spawn(self.hands.clone().put((tenure.won, number), lease, is_new));
+        }
+    }
+
+    /// What the next monitor is to know of the brake stands on the Lease.
+    async fn tell_brake(&mut self, now: Instant) {
+        let (Some(tenure), Some(shards)) = (self.tenure.as_mut(), self.shards.as_ref()) else { return };
+        let brake = tenure.monitor.brake(now);
+        if brake != tenure.brake {
+            tenure.brake.clone_from(&brake);
+            shards.tell(Order::Brake(brake)).await;
         }
     }
 
     fn report(&mut self, report: Report) {
         tracing::info!("{report}");
+        let Some(tenure) = self.tenure.as_mut() else { return };
         match report {
             Report::Alive { node } => {
-                self.lost.remove(&node);
+                tenure.lost.remove(&node);
                 self.think(&node);
             }
             Report::Lost { node, .. } | Report::Left { node } => {
-                self.lost.insert(node.clone());
+                tenure.lost.insert(node.clone());
                 self.think(&node);
             }
             Report::Braked(_) | Report::Unbraked(_) => {
-                self.evictions.brake(self.monitor.is_braked());
-                for node in self.lost.clone() {
+                for node in tenure.lost.clone() {
                     self.think(&node);
                 }
             }
@@ -252,17 +334,29 @@ impl Monitoring {
     /// Writes a Node's conditions and taints, if they are not what they are to be. One write at a time: what it changes
     /// comes back by the watch.
     fn think(&mut self, name: &str) {
+        let Some(tenure) = &self.tenure else { return };
         let Some(node) = self.nodes.get(name).filter(|_| !self.writing.contains(name)) else { return };
-        let lost = self.lost.contains(name).then(|| nodes::lost_conditions(node, clock::wall())).flatten();
+        let lost = tenure.lost.contains(name).then(|| nodes::lost_conditions(node, clock::wall())).flatten();
         let change = if let Some(conditions) = lost {
             Change { status: true, body: json!({ "status": { "conditions": conditions } }) }
-        } else if let Some(taints) = nodes::taints(node, self.monitor.is_braked(), clock::wall()) {
+        } else if let Some(taints) = nodes::taints(node, tenure.monitor.is_braked(), clock::wall()) {
             Change { status: false, body: json!({ "spec": { "taints": taints } }) }
         } else {
             return;
         };
         self.writing.insert(name.to_owned());
         tokio::spawn(self.hands.clone().write(node.clone(), change));
+    }
+}
+
+/// Waits until the note of the brake has changed; for ever where there is none.
+async fn note_changed(note: Option<&mut channel::Receiver<BrakeNote>>) {
+    let changed = match note {
+        Some(note) => note.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -275,48 +369,47 @@ struct Change {
 /// What writes need. Cheap to clone.
 #[derive(Clone)]
 struct Hands {
-    client: Client,
-    recorder: Recorder,
-    duty: Duty,
+    tools: Tools,
     inputs: mpsc::Sender<Input>,
 }
 
 impl Hands {
-    fn leases(&self) -> Api<Lease> {
-        Api::namespaced(self.client.clone(), wire::NAMESPACE)
-    }
-
-    async fn replace(self, number: u64, lease: Box<Lease>) {
-        let written = self.leases().replace(&lease.name_any(), &PostParams::default(), &lease).await;
-        self.answer(number, written).await;
-    }
-
-    async fn create(self, number: u64, lease: Box<Lease>) {
-        let made = self.leases().create(&PostParams::default(), &lease).await;
-        self.answer(number, made).await;
-    }
-
-    async fn answer(&self, number: u64, result: kube::Result<Lease>) {
-        let answer = match result {
-            Ok(lease) => Answer::Written(Box::new(lease)),
-            Err(kube::Error::Api(status)) if status.code == 409 => Answer::Conflict,
-            Err(kube::Error::Api(status)) if status.code == 404 => Answer::Absent { node_made: None },
-            Err(error) => {
+    /// Creates or replaces a session's Lease; the answer is one to the effect of this number in this tenure.
+    async fn put(self, (won, number): (u64, u64), lease: Box<Lease>, is_new: bool) {
+        let leases: Api<Lease> = Api::namespaced(self.tools.client.clone(), wire::NAMESPACE);
+        let params = PostParams::default();
+        let name = lease.name_any();
+        let write = async {
+            if is_new {
+                leases.create(&params, &lease).await
+            } else {
+                leases.replace(&name, &params, &lease).await
+            }
+        };
+        let answer = match self.tools.duty.write_nodes(write).await {
+            Ok(Ok(lease)) => Answer::Written(Box::new(lease)),
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 => Answer::Conflict,
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Answer::Absent { node_made: None },
+            Ok(Err(error)) => {
                 tracing::debug!(%error, "the monitor has no answer about a session's Lease");
+                Answer::Failed
+            }
+            Err(refused) => {
+                tracing::debug!(%refused, "the monitor may not write a session's Lease");
                 Answer::Failed
             }
         };
         // The loop ends with the process.
-        let _ = self.inputs.send(Input::Answer(number, answer)).await;
+        let _ = self.inputs.send(Input::Answer(won, number, answer)).await;
     }
 
     async fn write(self, node: Arc<Node>, change: Change) {
-        let done = self.duty.may_write_nodes() && self.patch(&node, change).await;
+        let done = self.tools.duty.write_nodes(self.patch(&node, change)).await.unwrap_or(false);
         let _ = self.inputs.send(Input::Written(node, done)).await;
     }
 
     async fn patch(&self, node: &Node, Change { status, mut body }: Change) -> bool {
-        let nodes: Api<Node> = Api::all(self.client.clone());
+        let nodes: Api<Node> = Api::all(self.tools.client.clone());
         body["metadata"] = json!({ "uid": node.uid(), "resourceVersion": node.resource_version() });
         let (name, params, patch) = (node.name_any(), PatchParams::default(), Patch::Merge(&body));
         let written = if status {
@@ -326,13 +419,16 @@ impl Hands {
         };
         match written {
             Ok(_) if status => {
-                self.record(
-                    ("v1", "Node"),
-                    "",
-                    &name,
-                    &node.uid().unwrap_or_default(),
-                    ("NodeNotReady", format!("Node {name} status is now: NodeNotReady")),
-                );
+                self.tools.recorder.record(Occurrence {
+                    kind: ("v1", "Node"),
+                    namespace: String::new(),
+                    name: name.clone(),
+                    uid: node.uid().unwrap_or_default(),
+                    field_path: None,
+                    warning: false,
+                    reason: "NodeNotReady".to_owned(),
+                    message: format!("Node {name} status is now: NodeNotReady"),
+                });
                 true
             }
             Ok(_) => true,
@@ -342,59 +438,5 @@ impl Hands {
                 false
             }
         }
-    }
-
-    async fn evict(self, of: Eviction) {
-        if !self.duty.may_write(&of.uid) {
-            return;
-        }
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &of.namespace);
-        let why = json!({
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": clock::wall().seconds(),
-        });
-        let told = json!({ "metadata": { "uid": of.uid }, "status": { "conditions": [why] } });
-        let told = pods.patch_status(&of.name, &PatchParams::default(), &Patch::Strategic(told)).await;
-        if let Err(error) = told {
-            tracing::debug!(%error, pod = of.name, "an eviction could not be announced");
-            return;
-        }
-        let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: Some(of.uid.clone()), resource_version: None }),
-            ..DeleteParams::default()
-        };
-        match pods.delete(&of.name, &params).await {
-            Ok(_) => {
-                let message = format!("Marking for deletion Pod {}/{}", of.namespace, of.name);
-                self.record(
-                    ("v1", "Pod"),
-                    &of.namespace,
-                    &of.name,
-                    &of.uid,
-                    ("TaintManagerEviction", message),
-                );
-            }
-            Err(error) => tracing::debug!(%error, pod = of.name, "a Pod could not be evicted"),
-        }
-    }
-
-    fn record(
-        &self,
-        kind: (&'static str, &'static str),
-        namespace: &str,
-        name: &str,
-        uid: &str,
-        (reason, message): (&str, String),
-    ) {
-        self.recorder.record(Occurrence {
-            kind,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            uid: uid.to_owned(),
-            field_path: None,
-            warning: false,
-            reason: reason.to_owned(),
-            message,
-        });
     }
 }

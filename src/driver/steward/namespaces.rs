@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::{Api, Client};
 
+use super::duty::Duty;
 use super::feeds::resource;
 use crate::api::kinds::{KINDS, Kind};
 
@@ -19,22 +20,30 @@ const MAKERS: [&str; 8] = [
     "pods",
 ];
 
+/// The door, and the root for which the writes pass it.
+type Door<'a> = (&'a Duty, &'a str);
+
 /// Deletes what is in the namespace, workloads before what they use; once nothing is left, lets the namespace go.
 /// Called again as long as it is there.
-pub(super) async fn empty(client: &Client, name: &str) {
-    if let Err(error) = try_empty(client, name).await {
+pub(super) async fn empty(client: &Client, name: &str, door: Door<'_>) {
+    if let Err(error) = try_empty(client, name, door).await {
         tracing::debug!(%error, namespace = name, "a namespace is not empty yet");
     }
 }
 
-async fn try_empty(client: &Client, name: &str) -> kube::Result<()> {
+async fn try_empty(client: &Client, name: &str, (duty, root): Door<'_>) -> anyhow::Result<()> {
     let mut left = 0;
     for kind in kinds() {
-        left += delete_all(client, kind, name).await?;
+        left += duty.write(root, delete_all(client, kind, name)).await??;
     }
     if left > 0 {
         return Ok(());
     }
+    duty.write(root, let_go(client, name)).await??;
+    Ok(())
+}
+
+async fn let_go(client: &Client, name: &str) -> kube::Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let Some(mut namespace) = namespaces.get_opt(name).await? else { return Ok(()) };
     if let Some(finalizers) = namespace.spec.as_mut().and_then(|spec| spec.finalizers.as_mut()) {

@@ -109,7 +109,7 @@ async fn begin(agent: Agent, hands: Hands, tell: Tell, heard: mpsc::Receiver<Inp
     };
     let count = Count { shards, rules: wire::RULES_VERSION };
     let machine = Shards::new(agent.node.clone(), count, agent.config, clock::now(), clock::wall());
-    hands.watch(&agent.node);
+    hands.watch();
     let keeper = Keeper {
         node: agent.node,
         count,
@@ -354,8 +354,7 @@ impl Keeper {
         let count = all.clone().filter(|shard| self.machine.holds(*shard)).count();
         let held = Held { shards: self.count.shards, tenures: all.filter_map(tenure).collect(), count };
         let annotation = |key| self.machine.annotation(MONITOR, key).map(str::to_owned);
-        let brake =
-            BrakeNote { drawn: annotation(wire::BRAKE), release: annotation(wire::BRAKE_RELEASE) };
+        let brake = BrakeNote { drawn: annotation(wire::BRAKE), release: annotation(wire::BRAKE_RELEASE) };
         put(&self.tell.brake, brake);
         put(&self.tell.holders, self.machine.holders().collect());
         put(&self.tell.held, held);
@@ -404,7 +403,7 @@ impl Hands {
         }
     }
 
-    fn watch(&self, _node: &str) {
+    fn watch(&self) {
         let ours = WatchConfig::default().labels(&format!("{}={}", wire::KIND.0, wire::KIND.1));
         let leases = Api::namespaced(self.client.clone(), wire::NAMESPACE);
         tokio::spawn(watch(leases, ours, self.inputs.clone(), Input::Leases));

@@ -30,6 +30,8 @@ pub const KIND: (&str, &str) = ("leasehold.dev/kind", "steward");
 pub const RULES_VERSION: u32 = 1;
 /// How many shards there are, unless somebody says otherwise.
 pub const SHARDS_DEFAULT: u32 = 4;
+/// Most shards there can be.
+pub const SHARDS_MAX: u32 = 100;
 /// Annotation of a Lease that was lost: whoever held it may still believe in it.
 pub const RECREATED: &str = "leasehold.dev/recreated";
 

@@ -154,6 +154,13 @@ impl Offers {
         self.dirty.insert(uid);
     }
 
+    /// A Pod, new or changed, that is another steward's to offer: it is counted.
+    pub fn pod_of_others(&mut self, pod: &Arc<Pod>) {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        self.forget(&uid);
+        self.count(&uid, pod);
+    }
+
     /// A Pod is gone.
     pub fn pod_gone(&mut self, uid: &str) {
         self.forget(uid);
