@@ -68,6 +68,9 @@ pub enum Command {
     /// Work with the tokens by which machines join.
     #[command(subcommand)]
     Token(Token),
+    /// Look at the brake that holds taints and evictions when too many nodes are lost together, or let it go.
+    #[command(subcommand)]
+    Brake(Brake),
     /// Tell why each node can host a Pod or a DaemonSet, or cannot, and what other labels would change.
     Explain(Explain),
     /// Remove from this machine everything that an agent made: containers, mounts, namespaces, cgroups, logs.
@@ -387,6 +390,26 @@ pub enum Token {
         /// The token or its first six characters.
         #[arg(value_name = "TOKEN")]
         token: String,
+        /// The cluster.
+        #[command(flatten)]
+        access: TokenAccess,
+    },
+}
+
+/// `brake` commands.
+#[derive(Debug, Subcommand)]
+pub enum Brake {
+    /// Tell whether it is drawn, and who monitors the nodes since when.
+    Status {
+        /// Output format.
+        #[arg(long, short, default_value = "table")]
+        output: Output,
+        /// The cluster.
+        #[command(flatten)]
+        access: TokenAccess,
+    },
+    /// Let it go: what is lost is lost.
+    Release {
         /// The cluster.
         #[command(flatten)]
         access: TokenAccess,

@@ -52,6 +52,10 @@ fn run() -> anyhow::Result<()> {
             driver::install_tls_provider();
             runtime()?.block_on(driver::bootstrap::run(command))
         }
+        Command::Brake(command) => {
+            driver::install_tls_provider();
+            runtime()?.block_on(driver::brake::run(command))
+        }
         Command::Explain(flags) => {
             driver::install_tls_provider();
             runtime()?.block_on(driver::explain::run(flags))

@@ -27,6 +27,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Image(_)
         | Command::Node(_)
         | Command::Token(_)
+        | Command::Brake(_)
         | Command::Explain(_)
         | Command::LogWriter(_)
         | Command::Guard(_)

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod bootstrap;
+pub mod brake;
 pub mod clock;
 pub mod commands;
 pub mod coordinator;

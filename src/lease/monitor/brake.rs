@@ -30,6 +30,27 @@ fn is_too_many(lost: usize, of: usize) -> bool {
     of >= POPULATION_MIN && lost * 100 > SHARE_PERCENT_MAX * of
 }
 
+/// What a monitor leaves to the next while the brake is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Of how many sessions too many were lost.
+    pub of: u32,
+    /// For how many minutes more it is drawn, begun ones counted.
+    pub minutes: u32,
+}
+
+impl Note {
+    /// Reads a note. What cannot be read counts as the most, and the fewest, that can be.
+    pub fn read(text: &str) -> Self {
+        let number = |key: &str| text.split(' ').find_map(|part| part.strip_prefix(key)?.parse::<u32>().ok());
+        let most = (BRAKE_MAX.as_secs() / MINUTE.as_secs()) as u32;
+        Self {
+            of: number("of=").unwrap_or(POPULATION_MIN as u32),
+            minutes: number("minutes=").unwrap_or(most).min(most),
+        }
+    }
+}
+
 impl Brake {
     pub(super) fn is_drawn(&self) -> bool {
         self.0.is_some()
@@ -61,13 +82,11 @@ impl Brake {
         Some(format!("of={} minutes={left}", drawn.of))
     }
 
-    /// Drawn by the monitor before, which left this note; who has not returned is found out by [`Brake::count`]. A note
-    /// that cannot be read draws it for as long as any can.
+    /// Drawn by the monitor before, which left this note; who has not returned is found out by [`Brake::count`].
     pub(super) fn inherit(&mut self, note: &str, now: Instant) {
-        let number = |key: &str| note.split(' ').find_map(|part| part.strip_prefix(key)?.parse::<u32>().ok());
-        let left = number("minutes=").map_or(BRAKE_MAX, |minutes| (MINUTE * minutes.min(10)).min(BRAKE_MAX));
-        let of = number("of=").map_or(POPULATION_MIN, |of| of as usize);
-        self.0 = Some(Drawn { since: now + left - BRAKE_MAX, lost: BTreeSet::new(), of });
+        let Note { of, minutes } = Note::read(note);
+        let left = (MINUTE * minutes).min(BRAKE_MAX);
+        self.0 = Some(Drawn { since: now + left - BRAKE_MAX, lost: BTreeSet::new(), of: of as usize });
     }
 
     /// These are lost, as far as a monitor that has just begun can tell.

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 
+pub use brake::Note;
 pub use interface::{BRAKE_MAX, Effect, Input, Mass, Report, Unbrake};
 
 use self::brake::Brake;
