@@ -306,5 +306,5 @@ fn shards_are_taken_handed_over_and_taken_over_and_nobody_stewards_what_another_
 
     let leases = cluster.audit.as_ref().expect("it was started").leases();
     let changes = assert_one_writer_at_a_time(&leases);
-    assert!(changes >= 3 * SHARDS - 1, "{changes} of {} writes", leases.len());
+    assert!(changes > 2 * SHARDS, "{changes} of {} writes", leases.len());
 }
