@@ -144,7 +144,17 @@ impl Keeper {
             Told::Account(namespace, name, false) if name == ACCOUNT => {
                 self.accounts.remove(&namespace);
             }
-            _ => {}
+            Told::Pod(_)
+            | Told::PodGone(_)
+            | Told::Node(_)
+            | Told::NodeGone(_)
+            | Told::Claim(_)
+            | Told::ClaimGone(..)
+            | Told::Volume(_)
+            | Told::VolumeGone(_)
+            | Told::Class(_)
+            | Told::ClassGone(_)
+            | Told::Account(..) => {}
         }
     }
 

@@ -79,7 +79,16 @@ impl Evicting {
             }
             Told::Pod(PodNews { pod, is_ours: false, .. }) => self.forget(&pod.uid().unwrap_or_default()),
             Told::PodGone(uid) => self.forget(&uid),
-            _ => {}
+            Told::Whole
+            | Told::Namespace(_)
+            | Told::NamespaceGone(_)
+            | Told::Claim(_)
+            | Told::ClaimGone(..)
+            | Told::Volume(_)
+            | Told::VolumeGone(_)
+            | Told::Class(_)
+            | Told::ClassGone(_)
+            | Told::Account(..) => {}
         }
     }
 

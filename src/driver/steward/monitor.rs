@@ -216,7 +216,18 @@ impl Monitoring {
                 self.think(&name);
             }
             Told::NodeGone(name) => drop(self.nodes.remove(&name)),
-            _ => {}
+            Told::Whole
+            | Told::Pod(_)
+            | Told::PodGone(_)
+            | Told::Namespace(_)
+            | Told::NamespaceGone(_)
+            | Told::Claim(_)
+            | Told::ClaimGone(..)
+            | Told::Volume(_)
+            | Told::VolumeGone(_)
+            | Told::Class(_)
+            | Told::ClassGone(_)
+            | Told::Account(..) => {}
         }
     }
 

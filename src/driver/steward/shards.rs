@@ -150,7 +150,7 @@ struct Keeper {
     hands: Hands,
     tell: Tell,
     /// The list in progress: it is heard as a whole.
-    listing: Option<Vec<Box<Lease>>>,
+    listing: Option<Vec<Lease>>,
     /// UID and version of each shard's Lease as it was last seen.
     newest: BTreeMap<String, (String, u64)>,
     stewards: BTreeMap<String, Steward>,
@@ -228,7 +228,7 @@ impl Keeper {
     fn hear_leases(&mut self, seen: Seen<Lease>) -> Vec<Heard> {
         match seen {
             Seen::Restarted => self.listing = Some(Vec::new()),
-            Seen::Listed(lease) => self.listing.get_or_insert_default().push(lease),
+            Seen::Listed(lease) => self.listing.get_or_insert_default().push(*lease),
             Seen::Complete => return self.listed(),
             Seen::Applied(lease) => {
                 self.note(&lease);
@@ -250,7 +250,7 @@ impl Keeper {
             self.newest.get(&lease.name_any()).is_some_and(|(_, seen)| leases::revision(lease) < *seen)
         };
         let mut heard = Vec::new();
-        if listing.iter().any(|lease| is_older(lease)) {
+        if listing.iter().any(is_older) {
             tracing::warn!("the store is older than it was: no shard is held or taken for a while");
             self.newest.clear();
             heard.push(Heard::Regressed);
@@ -259,7 +259,7 @@ impl Keeper {
             self.note(lease);
         }
         heard.push(Heard::Restarted);
-        heard.extend(listing.into_iter().map(Heard::Seen));
+        heard.extend(listing.into_iter().map(|lease| Heard::Seen(Box::new(lease))));
         heard.push(Heard::Complete);
         heard
     }
