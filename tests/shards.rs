@@ -103,9 +103,8 @@ impl Cluster {
             if let Some(found) = condition() {
                 return (found, start.elapsed());
             }
-            if start.elapsed() > PATIENCE {
-                panic!("{what}: not within {PATIENCE:?}\n{}", self.ok(&["get", "leases,rs", "-A"]));
-            }
+            let told = || self.ok(&["get", "leases,rs", "-A"]);
+            assert!(start.elapsed() <= PATIENCE, "{what}: not within {PATIENCE:?}\n{}", told());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -131,7 +130,7 @@ impl Cluster {
         self.ok(&["scale", "rs", "--all", &format!("--replicas={replicas}")]);
     }
 
-    /// How many ReplicaSets have so many Pods.
+    /// How many sets have so many Pods.
     fn with_pods(&self, replicas: usize) -> usize {
         let pods = self.json(&["get", "pods"]);
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
