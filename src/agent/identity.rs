@@ -25,19 +25,18 @@ pub fn of(pod: &Pod) -> Option<String> {
     of_set.then(|| name(namespace, own))
 }
 
-/// What the Pod asks for, if it runs under an identity. `is_tied`: its volumes are on this node alone.
-pub fn wanted(pod: &Pod, is_tied: bool) -> Option<Wanted> {
-    let identity = of(pod)?;
+/// What the Pod asks for that runs under this identity. `is_tied`: its volumes are on this node alone.
+pub fn wanted(pod: &Pod, identity: String, is_tied: bool) -> Wanted {
     let annotations = pod.metadata.annotations.as_ref();
     let wish = annotations.and_then(|all| all.get(FAILOVER_ANNOTATION)).map(String::as_str);
-    Some(Wanted {
-        uid: pod.metadata.uid.clone()?,
+    Wanted {
+        uid: pod.metadata.uid.clone().unwrap_or_default(),
         names: BTreeSet::from([identity.clone()]),
         identity,
         fenced: !is_tied && Failover::of_annotation(wish) != Failover::Never,
         may_run: false,
         has_run: false,
-    })
+    }
 }
 
 /// Why no container may start, as the Pod says it. `node` is this one.
@@ -109,7 +108,8 @@ mod tests {
             ("ReplicaSet", true, None, false, None),
             ("DaemonSet", true, None, true, None),
         ] {
-            let found = wanted(&pod(kind, controller, failover), tied);
+            let pod = pod(kind, controller, failover);
+            let found = of(&pod).map(|identity| wanted(&pod, identity, tied));
             assert_eq!(found.as_ref().map(|wanted| wanted.fenced), fenced, "{kind} {failover:?} {tied}");
             assert!(found.is_none_or(|wanted| wanted.identity == "default.web-0"));
         }

@@ -61,8 +61,8 @@ enum Order {
     FenceAll(oneshot::Sender<()>),
     /// A Pod's cgroup is about to be removed.
     Release(String, oneshot::Sender<()>),
-    /// A container of this Pod is about to start.
-    Admit(String, oneshot::Sender<Admitted>),
+    /// A container of this Pod is about to start. It needs an identity where this says so, or where it has had one.
+    Admit(String, bool, oneshot::Sender<Option<Admitted>>),
     /// Why not.
     Why(String, oneshot::Sender<Option<String>>),
 }
@@ -108,16 +108,14 @@ impl Fencing {
         }
     }
 
-    /// Waits a while until a container of this Pod may start. None for a Pod without an identity.
+    /// Waits a while until a container of this Pod may start. None for a Pod that runs under no identity: one that was
+    /// released by its StatefulSet does so to its end.
     pub(super) async fn admit(&self, pod: &Pod) -> Result<Option<Admitted>, String> {
-        if identity::of(pod).is_none() {
-            return Ok(None);
-        }
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let (answer, admitted) = oneshot::channel();
-        self.send(Order::Admit(uid.clone(), answer));
+        self.send(Order::Admit(uid.clone(), identity::of(pod).is_some(), answer));
         match timeout(OPENING, admitted).await {
-            Ok(Ok(admitted)) => Ok(Some(admitted)),
+            Ok(Ok(admitted)) => Ok(admitted),
             Ok(Err(_)) => Err("the agent stops".to_owned()),
             Err(_) => {
                 Err(self.why_not(&uid).await.unwrap_or_else(|| "a start of it is under way".to_owned()))

@@ -40,11 +40,13 @@ pub(super) struct Kept {
     /// Whether its volumes are on this node alone, where that was asked.
     #[serde(default)]
     pub(super) tied: Option<bool>,
+    /// The identity it runs under to its end, whoever owns it by then.
+    #[serde(default)]
+    pub(super) identity: Option<String>,
 }
 
 /// One hosted Pod.
 #[derive(Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "independent facts, each read in its own place")]
 pub(super) struct Hosted {
     /// `metadata.uid` is the runtime UID.
     pub(super) pod: Arc<Pod>,
@@ -64,8 +66,8 @@ pub(super) struct Hosted {
     pub(super) finished: bool,
     /// Whether its volumes are on this node alone, where that was asked.
     pub(super) tied: Option<bool>,
-    /// Its identity is being seen to.
-    pub(super) identified: bool,
+    /// The identity it runs under to its end, whoever owns it by then; seen to as soon as it stands here.
+    pub(super) identity: Option<String>,
     /// Events that wait until the object has a UID.
     pub(super) events: Vec<crate::driver::recorder::Occurrence>,
 }
@@ -97,7 +99,7 @@ impl Hosted {
             owners_due: false,
             finished: false,
             tied: None,
-            identified: false,
+            identity: None,
             events: Vec::new(),
         }
     }
@@ -116,6 +118,7 @@ impl Hosted {
             remote: self.remote.clone(),
             finished: self.finished,
             tied: self.tied,
+            identity: self.identity.clone(),
         }
     }
 

@@ -70,17 +70,27 @@ impl Keeper {
                 for name in self.holdings.held_names().difference(&listed) {
                     self.hear_identity(Input::Left(name.clone()));
                 }
-                let (means, orders, count) = (self.means.clone(), self.orders.clone(), self.list_count);
-                tokio::spawn(async move {
-                    means.cluster.is_the_same(&means.client).await;
-                    let _ = orders.send(Order::Sure(count));
-                });
+                self.ask_for_the_store();
             }
+            // It goes on where it was, and nothing says when.
             Seen::Lost(why) => {
                 tracing::debug!(why, "identities cannot be watched");
-                self.hear_identity(Input::Unsure);
+                if self.holdings.is_sure() {
+                    self.list_count += 1;
+                    self.hear_identity(Input::Unsure);
+                    self.ask_for_the_store();
+                }
             }
         }
+    }
+
+    /// Asks, until it is answered, whether the store is the one it was.
+    fn ask_for_the_store(&self) {
+        let (means, orders, count) = (self.means.clone(), self.orders.clone(), self.list_count);
+        tokio::spawn(async move {
+            means.cluster.is_the_same(&means.client).await;
+            let _ = orders.send(Order::Sure(count));
+        });
     }
 
     /// The store was asked whether it is the one it was; that it is not was told before.

@@ -86,7 +86,7 @@ pub(in crate::driver::agent) struct Keeper {
     order_count: u64,
     fencing: BTreeMap<u64, oneshot::Sender<()>>,
     releasing: BTreeMap<String, Vec<oneshot::Sender<()>>>,
-    admitting: BTreeMap<String, Vec<oneshot::Sender<Admitted>>>,
+    admitting: BTreeMap<String, Vec<oneshot::Sender<Option<Admitted>>>>,
     /// By UID: starts hold it for reading, a thaw for writing.
     starts: BTreeMap<String, Arc<RwLock<()>>>,
 }
@@ -215,7 +215,11 @@ impl Keeper {
                 self.releasing.entry(uid.clone()).or_default().push(done);
                 self.hear(Input::Gone(uid));
             }
-            Order::Admit(uid, answer) => {
+            Order::Admit(uid, needs_one, answer) if !needs_one && self.holdings.of(&uid).is_none() => {
+                // Who has waited long enough by now asks again.
+                let _ = answer.send(None);
+            }
+            Order::Admit(uid, _, answer) => {
                 self.admitting.entry(uid.clone()).or_default().push(answer);
                 self.admit(&uid);
             }
@@ -234,7 +238,7 @@ impl Keeper {
         for answer in waiting {
             match starts.clone().try_read_owned() {
                 // Who has waited long enough by now asks again.
-                Ok(permit) => drop(answer.send(Admitted { epoch, _permit: permit })),
+                Ok(permit) => drop(answer.send(Some(Admitted { epoch, _permit: permit }))),
                 Err(_) => self.admitting.entry(uid.to_owned()).or_default().push(answer),
             }
         }

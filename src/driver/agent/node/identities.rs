@@ -19,13 +19,20 @@ impl NodeLoop {
     /// be there already.
     pub(super) fn identify(&mut self, uid: &str, may_run: bool) {
         let Some(hosted) = self.hosted.get_mut(uid) else { return };
-        if hosted.identified || hosted.finished {
+        if hosted.identity.is_some() || hosted.finished {
             return;
         }
         let Some(own) = identity::of(&hosted.pod) else { return };
-        hosted.identified = true;
+        hosted.identity = Some(own.clone());
+        self.keep(uid);
+        self.see_to(uid, &own, may_run);
+    }
+
+    /// Has a Pod wait for its identity.
+    pub(super) fn see_to(&mut self, uid: &str, own: &str, may_run: bool) {
+        let Some(hosted) = self.hosted.get(uid) else { return };
         let (pod, known) = (hosted.pod.clone(), hosted.tied);
-        self.feed(uid, pod::Input::Identity(Some(identity::unknown(&own))));
+        self.feed(uid, pod::Input::Identity(Some(identity::unknown(own))));
         // A Pod whose containers may run is seen to at once; an agent that has kept nothing of its ties fences it.
         match known.or(may_run.then_some(false)) {
             Some(is_tied) => self.want(uid, is_tied, may_run),
@@ -50,7 +57,8 @@ impl NodeLoop {
 
     fn want(&self, uid: &str, is_tied: bool, may_run: bool) {
         let Some(hosted) = self.hosted.get(uid) else { return };
-        let Some(mut wanted) = identity::wanted(&hosted.pod, is_tied) else { return };
+        let Some(own) = hosted.identity.clone() else { return };
+        let mut wanted = identity::wanted(&hosted.pod, own, is_tied);
         wanted.may_run = may_run;
         wanted.has_run = may_run && hosted.machine.has_run();
         self.hands.fencing.wanted(&hosted.pod, wanted);

@@ -37,15 +37,20 @@ impl NodeLoop {
             return;
         }
         let record = self.recall_record(&uid);
-        let (pod, tied) = (Arc::new(kept.pod), kept.tied);
+        let (pod, tied, identity) = (Arc::new(kept.pod), kept.tied, kept.identity);
         let machine = self.machine(&pod, record);
         let mut hosted = Hosted::new(pod.clone(), machine, kept.remote);
         (hosted.finished, hosted.tied) = (kept.finished, tied);
+        hosted.identity.clone_from(&identity);
+        let is_over = kept.finished;
         if !kept.finished {
             self.daemon_sets.pod_changed(&pod);
         }
         self.hosted.insert(uid.clone(), hosted);
-        self.identify(&uid, true);
+        match identity.filter(|_| !is_over) {
+            Some(own) => self.see_to(&uid, &own, true),
+            None => self.identify(&uid, true),
+        }
     }
 
     pub(super) fn recall_record(&self, uid: &str) -> Option<PodRecord> {

@@ -208,6 +208,11 @@ impl Holdings {
         claims.chain(self.freeing.values().copied()).min()
     }
 
+    /// Whether anything new is claimed.
+    pub fn is_sure(&self) -> bool {
+        self.sure
+    }
+
     /// Names of identities that another holds and a Pod here waits for.
     pub fn waited_for(&self) -> BTreeSet<String> {
         self.seats.values().filter_map(|seat| seat.refused.clone()).collect()
