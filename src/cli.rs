@@ -73,6 +73,9 @@ pub enum Command {
     Brake(Brake),
     /// Tell why each node can host a Pod or a DaemonSet, or cannot, and what other labels would change.
     Explain(Explain),
+    /// Work with the identities of Pods that must not run twice.
+    #[command(subcommand)]
+    Identity(Identity),
     /// Remove from this machine everything that an agent made: containers, mounts, namespaces, cgroups, logs.
     Reset(Reset),
     /// Kill in time what must not outlive this node's session, also when the agent cannot (started by systemd or by the
@@ -410,6 +413,35 @@ pub enum Brake {
     },
     /// Let it go: what is lost is lost.
     Release {
+        /// The cluster.
+        #[command(flatten)]
+        access: TokenAccess,
+    },
+}
+
+/// `identity` commands.
+#[derive(Debug, Subcommand)]
+pub enum Identity {
+    /// List who holds which, since when, and why one stays with a node that is lost.
+    List {
+        /// Output format.
+        #[arg(long, short, default_value = "table")]
+        output: Output,
+        /// The cluster.
+        #[command(flatten)]
+        access: TokenAccess,
+    },
+    /// Take a Pod's identity from a node that is lost: you vouch for the Pod's being dead there.
+    Release {
+        /// Whose.
+        #[arg(value_name = "NAMESPACE/POD")]
+        pod: String,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+        /// Also from a node whose session is alive.
+        #[arg(long)]
+        force: bool,
         /// The cluster.
         #[command(flatten)]
         access: TokenAccess,

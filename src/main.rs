@@ -60,6 +60,10 @@ fn run() -> anyhow::Result<()> {
             driver::install_tls_provider();
             runtime()?.block_on(driver::explain::run(flags))
         }
+        Command::Identity(command) => {
+            driver::install_tls_provider();
+            runtime()?.block_on(driver::identity::run(command))
+        }
         command @ (Command::Up(_) | Command::Coordinator(_) | Command::Agent(_) | Command::Reset(_)) => {
             telemetry::start(&cli.log, cli.log_format)?;
             driver::install_tls_provider();

@@ -28,6 +28,8 @@ mod session_faults;
 mod steward;
 #[path = "scenarios/steward_laws.rs"]
 mod steward_laws;
+#[path = "scenarios/steward_nodes.rs"]
+mod steward_nodes;
 #[path = "scenarios/steward_store.rs"]
 mod steward_store;
 

@@ -29,6 +29,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         | Command::Token(_)
         | Command::Brake(_)
         | Command::Explain(_)
+        | Command::Identity(_)
         | Command::LogWriter(_)
         | Command::Guard(_)
         | Command::Version => {

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::cli::{Explain, Output};
 use crate::client::Connection;
+use crate::driver::identity;
 use crate::driver::print::{self, Table};
 use crate::placement::Cluster;
 use crate::placement::explain::{self, Explanation, NodeAnswer, Told};
@@ -49,6 +50,10 @@ pub async fn run(flags: Explain) -> anyhow::Result<()> {
     let mut cluster = cluster(&client, nodes).await?;
     let mut before = subject.explain(&cluster);
     before.nodes.retain(|answer| chosen(&answer.node));
+    if let Subject::Pod(pod) = &subject {
+        let line = identity::line(&client, &flags.namespace, &pod.name_any()).await?;
+        before.notes.extend(line);
+    }
     let after = (!wished.is_empty()).then(|| {
         relabel(&mut cluster, &wished, chosen);
         let mut after = subject.explain(&cluster);
@@ -142,8 +147,8 @@ fn relabel(cluster: &mut Cluster, wished: &BTreeMap<String, Option<String>>, cho
 
 fn head(explanation: &Explanation) {
     println!("{} in namespace {}: {}", explanation.subject, explanation.namespace, explanation.state);
-    for wait in &explanation.waits {
-        println!("{wait}");
+    for line in explanation.waits.iter().chain(&explanation.notes) {
+        println!("{line}");
     }
     println!();
 }

@@ -10,6 +10,7 @@ pub mod entropy;
 pub mod explain;
 pub mod facts;
 pub mod guard;
+pub mod identity;
 pub mod images;
 pub mod join;
 pub mod log_writer;

@@ -36,7 +36,7 @@ pub(super) struct Stamp<'a> {
 }
 
 /// A Lease that nobody holds and that nobody ever held.
-pub(super) fn revoked(node: &str, duration: Duration) -> Lease {
+pub fn revoked(node: &str, duration: Duration) -> Lease {
     Lease {
         metadata: ObjectMeta {
             name: Some(node.to_owned()),

@@ -24,6 +24,9 @@ pub struct Explanation {
     /// What keeps it from every node.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<String>,
+    /// What else there is to know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Node by node.
     pub nodes: Vec<NodeAnswer>,
 }
@@ -129,6 +132,7 @@ pub fn pod(pod: &Arc<Pod>, cluster: &Cluster) -> Explanation {
         namespace: place(&pod.metadata),
         state: state(pod),
         waits,
+        notes: Vec::new(),
         nodes,
     }
 }
@@ -161,6 +165,7 @@ pub fn daemon_set(set: &DaemonSet, cluster: &Cluster) -> Explanation {
         namespace: place(&set.metadata),
         state: format!("{here} of {} nodes host it", nodes.len()),
         waits: Vec::new(),
+        notes: Vec::new(),
         nodes,
     }
 }

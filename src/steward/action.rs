@@ -51,6 +51,12 @@ pub enum Action {
         /// Its owners in question.
         owners: Vec<OwnerReference>,
     },
+    /// Remove a Pod that has this UID and version at once, without its grace period: it is dead, whatever its object says.
+    Remove(Target),
+    /// Find out by consistent reads whether this Node exists, and how the Lease of its session stands.
+    Witness(String),
+    /// Go on only if a consistent read finds that nobody holds the session of this node.
+    ConfirmLost(String),
     /// Delete what is in a namespace, and let it go when nothing is left.
     EmptyNamespace(Target),
     /// An Event about the owner.
@@ -58,6 +64,17 @@ pub enum Action {
         /// `Warning` instead of `Normal`.
         warning: bool,
         /// E.g. `SuccessfulCreate`.
+        reason: &'static str,
+        /// For people.
+        message: String,
+    },
+    /// The same about another object.
+    TellOf {
+        /// Which.
+        of: Target,
+        /// `Warning` instead of `Normal`.
+        warning: bool,
+        /// E.g. `IdentityFreed`.
         reason: &'static str,
         /// For people.
         message: String,

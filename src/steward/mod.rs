@@ -12,10 +12,12 @@ pub mod deployment;
 pub mod evictions;
 pub mod garbage;
 pub mod history;
+pub mod identities;
 pub mod job;
 pub mod nodes;
 pub mod object;
 pub mod offers;
+pub mod pods;
 pub mod queue;
 pub mod replica_set;
 pub mod stateful_set;
@@ -68,6 +70,8 @@ pub struct Done {
     pub written: BTreeMap<String, Option<u64>>,
     /// Namespace and UID of owners that a consistent read has not found.
     pub absent: Vec<(String, String)>,
+    /// What was seen of nodes.
+    pub witnessed: Vec<identities::Witness>,
     /// Why the rest was not done.
     pub failure: Option<Failure>,
 }
@@ -170,7 +174,7 @@ impl Steward {
         if failure.as_ref().is_some_and(|failure| failure.reason.is_empty() || !row.tells_failures) {
             return None;
         }
-        let moment = Moment { wall, failure: failure.as_ref() };
+        let moment = Moment { now, wall, failure: failure.as_ref() };
         let Some(plan) = (row.plan)(&mut self.view, &key.1, &moment) else {
             self.queue.forget(&key);
             return None;
@@ -191,6 +195,10 @@ impl Steward {
     pub fn done(&mut self, key: &Key, done: Done, now: Instant) {
         for (namespace, uid) in done.absent {
             self.view.note_absent(namespace, uid);
+            self.queue.mark(key.clone());
+        }
+        for witness in done.witnessed {
+            self.view.witnessed(witness, now);
             self.queue.mark(key.clone());
         }
         self.queue.done(key, done.failure, now);

@@ -6,8 +6,46 @@
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::object::Object;
 use crate::placement::{Effect, NOT_READY_TAINT, UNREACHABLE_TAINT, UNSCHEDULABLE_TAINT};
 use crate::time::WallTime;
+
+/// Taint by which people vouch for a node's being off.
+pub const OUT_OF_SERVICE_TAINT: &str = "node.kubernetes.io/out-of-service";
+
+/// What a Node says of the lives of its Pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// Its agent answers for them.
+    Fine,
+    /// Its session was lost.
+    Lost {
+        /// People vouch for its being off.
+        out_of_service: bool,
+    },
+    /// There is no such Node.
+    Gone,
+}
+
+impl Fate {
+    /// What this Node says; none: there is none.
+    pub fn of(node: Option<&Object>) -> Self {
+        let Some(node) = node else { return Self::Gone };
+        let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        let is_lost = conditions.any(|one| one["type"] == "Ready" && one["status"] == "Unknown");
+        let mut taints = node["spec"]["taints"].as_array().into_iter().flatten();
+        if is_lost {
+            Self::Lost { out_of_service: taints.any(|taint| taint["key"] == OUT_OF_SERVICE_TAINT) }
+        } else {
+            Self::Fine
+        }
+    }
+
+    /// Whether people vouch for the node's being off.
+    pub fn is_out_of_service(self) -> bool {
+        self == Self::Lost { out_of_service: true }
+    }
+}
 
 /// Conditions that nobody knows of a node that is lost; the first must be there.
 const CONDITIONS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];

@@ -147,9 +147,20 @@ fn range(set: &Object) -> (i64, i64) {
 
 /// The ordinal of a Pod that has this set's name.
 pub fn ordinal(set: &Object, pod: &Object) -> Option<i64> {
-    let (parent, number) = pod.name().rsplit_once('-')?;
+    ordinal_of(set, pod.name())
+}
+
+fn ordinal_of(set: &Object, pod: &str) -> Option<i64> {
+    let (parent, number) = pod.rsplit_once('-')?;
     let is_number = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
     (parent == set.name() && is_number).then(|| number.parse::<i32>().ok().map(i64::from))?
+}
+
+/// Whether the set is to have a Pod of this name.
+pub fn wants(set: &Object, pod: &str) -> bool {
+    let (start, count) = range(set);
+    let ordinal = ordinal_of(set, pod);
+    !set.is_ending() && ordinal.is_some_and(|ordinal| (start..start + count).contains(&ordinal))
 }
 
 /// The Pods that are to be, upwards, and those that are too many, downwards.

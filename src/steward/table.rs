@@ -9,13 +9,15 @@ use super::action::{Action, Plan};
 use super::object::{KindId, Object, id, of_reference};
 use super::queue::Failure;
 use super::view::{View, selector_of};
-use super::{daemon_set, deployment, garbage, job, replica_set, stateful_set};
+use super::{daemon_set, deployment, garbage, identities, job, pods, replica_set, stateful_set};
 use crate::api::kinds::KINDS;
-use crate::time::WallTime;
+use crate::time::{Instant, WallTime};
 
 /// When a plan is made, and what became of the last one.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'a> {
+    /// Now.
+    pub now: Instant,
     /// Now, for what people read and write.
     pub wall: WallTime,
     /// Why the last plan was not carried out. While that is so, only the status may be written.
@@ -113,6 +115,22 @@ pub static CONTROLLERS: &[Controller] = &[
         claims: &[REPLICA_SET],
         tells_failures: true,
         plan: care_for_deployment,
+    },
+    Controller {
+        name: "identity",
+        owner: Some(("coordination.k8s.io", "Lease")),
+        children: &[],
+        claims: &[],
+        tells_failures: false,
+        plan: identities::care_for,
+    },
+    Controller {
+        name: "pod",
+        owner: Some(POD),
+        children: &[],
+        claims: &[],
+        tells_failures: false,
+        plan: pods::care_for,
     },
 ];
 

@@ -1,12 +1,16 @@
 //! What a steward knows, and whom an event concerns. An event costs what it concerns: the object's owners, its
 //! dependants, and, where nobody controls it, those that select its labels, found through an index.
 
+pub(in crate::steward) mod lives;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
 
+use self::lives::Lives;
 use super::daemon_set::Tally;
+use super::identities;
 use super::object::{KindId, Object, id, of_reference};
 use super::queue::Key;
 use super::table::{GARBAGE, NAMESPACES, claims, is_claimed, row_of, watches};
@@ -83,6 +87,7 @@ pub struct View {
     tallies: BTreeMap<String, Tally>,
     /// Owners that are not there, by the namespace in which they were looked for.
     absent: BTreeSet<(String, String)>,
+    pub(in crate::steward) lives: Lives,
     marks: BTreeSet<Key>,
     seen: Vec<(String, Option<u64>)>,
     changes: Vec<(Arc<Object>, bool)>,
@@ -99,6 +104,7 @@ impl Default for View {
             nodes: BTreeMap::new(),
             tallies: BTreeMap::new(),
             absent: BTreeSet::new(),
+            lives: Lives::default(),
             marks: BTreeSet::new(),
             seen: Vec::new(),
             changes: Vec::new(),
@@ -236,6 +242,7 @@ impl View {
         self.index_selector(before, after);
         self.index_orphan(before, after);
         self.tally(before, after);
+        self.follow_lives(before, after);
         if let Some(row) = row_of(either.kind) {
             self.marks.insert((row, either.uid().to_owned()));
         }
@@ -448,7 +455,7 @@ impl View {
     /// Follows an object's chain of controllers to its end.
     pub fn root(&self, object: &Object) -> Root {
         let mut uid = object.uid().to_owned();
-        let mut next = object.controller().cloned();
+        let mut next = object.controller().cloned().or_else(|| identities::owner(self, object));
         for _ in 0..CHAIN_MAX {
             let Some(owner) = next else { break };
             uid.clone_from(&owner.uid);

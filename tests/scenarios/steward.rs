@@ -6,6 +6,10 @@
 //! scale KIND NAME 3          spec.replicas
 //! delete KIND NAME [how]     in the background, foreground or as orphan
 //! bind POD NODE              the Pod is on a node, and Running
+//! hold POD NODE [LEVEL]      the node's session holds the Pod's identity, for this Pod
+//! revoke NODE                the monitor: its session is over; it is called lost
+//! return NODE                it has another session, and is not called lost
+//! leave NODE                 it gives its session back; it is called lost
 //! ready POD / unready POD    its condition Ready, since now
 //! end POD Succeeded|Failed   its phase; it ended now
 //! remove POD                 its grace period is over
@@ -27,6 +31,7 @@ use leasehold::time::{Instant, WallTime};
 use serde_json::{Value, json};
 
 use super::World;
+use super::steward_nodes as nodes;
 use super::steward_store::Store;
 
 #[derive(Debug)]
@@ -81,6 +86,11 @@ impl World for StewardWorld {
                 assert!(self.store.delete(kind(of), &name, Some(how)), "no {of} {name}");
             }
             ["bind", pod, node] => self.bind(pod, node),
+            ["hold", pod, node] => self.hold(pod, node, "kill"),
+            ["hold", pod, node, level] => self.hold(pod, node, level),
+            ["revoke", node] => self.end_session(node, false),
+            ["leave", node] => self.end_session(node, true),
+            ["return", node] => self.return_node(node),
             ["ready", pod] => self.ready(pod, true),
             ["unready", pod] => self.ready(pod, false),
             ["end", pod, phase] => self.end(pod, phase),
@@ -144,8 +154,24 @@ impl StewardWorld {
     }
 
     pub(crate) fn bind(&mut self, pod: &str, node: &str) {
+        if self.store.get(id("", "Node"), node).is_none() {
+            nodes::add(&mut self.store, node);
+        }
         let patch = json!({ "spec": { "nodeName": node }, "status": { "phase": "Running" } });
         self.store.patch(id("", "Pod"), &self.pod(pod), &patch).expect("bound");
+    }
+
+    fn hold(&mut self, pod: &str, node: &str, level: &str) {
+        let pod = self.pod(pod);
+        nodes::hold(&mut self.store, &pod, node, level);
+    }
+
+    fn end_session(&mut self, node: &str, is_given_back: bool) {
+        nodes::end_session(&mut self.store, node, is_given_back);
+    }
+
+    fn return_node(&mut self, node: &str) {
+        nodes::take_session(&mut self.store, node);
     }
 
     pub(crate) fn ready(&mut self, pod: &str, is_ready: bool) {

@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use leasehold::api::kinds::KINDS;
+use leasehold::lease::wire::{NAMESPACE as SESSIONS, holder};
 use leasehold::steward::action::{Action, Propagation};
+use leasehold::steward::identities::Witness;
 use leasehold::steward::object::{KindId, Object, Target, id, of_reference};
 use leasehold::steward::queue::Failure;
 use leasehold::steward::view::Heard;
@@ -46,7 +49,7 @@ impl Store {
         let mut all = Vec::new();
         for kind in leasehold::steward::table::watched_kinds() {
             all.push((kind, Heard::Restarted));
-            let here = self.objects.iter().filter(|(place, _)| place.0 == kind);
+            let here = self.objects.iter().filter(|(place, _)| place.0 == kind && place.1 != SESSIONS);
             all.extend(here.filter_map(|(_, object)| {
                 Some((kind, Heard::Applied(Box::new(Object::read(kind, object.clone())?))))
             }));
@@ -57,6 +60,17 @@ impl Store {
 
     pub(crate) fn get(&self, kind: KindId, name: &str) -> Option<&Value> {
         self.objects.iter().find(|(place, _)| place.0 == kind && place.2 == name).map(|(_, object)| object)
+    }
+
+    /// The Lease of a node's session. It has the name of the node, as the Node has.
+    fn session(&self, node: &str) -> Option<Box<Lease>> {
+        self.at(id("coordination.k8s.io", "Lease"), SESSIONS, node)
+            .map(|lease| serde_json::from_value(lease.clone()).expect("a Lease"))
+    }
+
+    /// An object in a namespace.
+    pub(crate) fn at(&self, kind: KindId, namespace: &str, name: &str) -> Option<&Value> {
+        self.objects.get(&(kind, namespace.to_owned(), name.to_owned()))
     }
 
     pub(crate) fn all(&self, kind: KindId) -> impl Iterator<Item = &Value> {
@@ -75,7 +89,10 @@ impl Store {
             self.events.push((kind, Heard::Deleted(Box::new(read))));
         } else {
             self.objects.insert(place(kind, &object), object.clone());
-            self.events.push((kind, Heard::Applied(Box::new(read))));
+            // Sessions are watched by the monitor alone.
+            if object["metadata"]["namespace"] != SESSIONS {
+                self.events.push((kind, Heard::Applied(Box::new(read))));
+            }
         }
         object
     }
@@ -94,9 +111,14 @@ impl Store {
             return Err(refusal("Forbidden", &format!("{} {name:?} is forbidden: {why}", row.plural)));
         }
         (row.defaults)(&mut object);
-        self.uids += 1;
+        let is_of_nodes = row.kind == "Node" || object["metadata"]["namespace"] == SESSIONS;
         let metadata = &mut object["metadata"];
-        metadata["uid"] = format!("uid-{}", self.uids).into();
+        metadata["uid"] = if is_of_nodes {
+            format!("uid-{}-{name}", row.kind.to_lowercase()).into()
+        } else {
+            self.uids += 1;
+            format!("uid-{}", self.uids).into()
+        };
         metadata["creationTimestamp"] = self.now.as_str().into();
         metadata["generation"] = 1.into();
         if row.kind == "Pod" {
@@ -112,7 +134,22 @@ impl Store {
         name: &str,
         patch: &Value,
     ) -> Result<Value, (String, String)> {
-        let Some(old) = self.get(kind, name).cloned() else { return Err(refusal("NotFound", name)) };
+        let Some(old) = self.get(kind, name) else { return Err(refusal("NotFound", name)) };
+        let namespace = old["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        self.patch_at(kind, &namespace, name, patch)
+    }
+
+    /// Changes an object in a namespace by a merge patch.
+    pub(crate) fn patch_at(
+        &mut self,
+        kind: KindId,
+        namespace: &str,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Value, (String, String)> {
+        let Some(old) = self.at(kind, namespace, name).cloned() else {
+            return Err(refusal("NotFound", name));
+        };
         for field in ["uid", "resourceVersion"] {
             let asked = &patch["metadata"][field];
             if asked.is_string() && *asked != old["metadata"][field] {
@@ -183,7 +220,7 @@ impl Store {
                     Err(failure) => done.failure = Some(failure),
                 }
             }
-            if done.failure.is_some() || !done.absent.is_empty() {
+            if done.failure.is_some() || !done.absent.is_empty() || !done.witnessed.is_empty() {
                 break;
             }
         }
@@ -242,6 +279,29 @@ impl Store {
                 self.tell(&format!("delete {}", named(of.kind, &there)));
                 Ok(Some(self.get(of.kind, &of.name).cloned().unwrap_or(there)))
             }
+            Action::Remove(of) => {
+                let version = versions.get(&of.uid).unwrap_or(&of.version);
+                let Some(there) = self.get(of.kind, &of.name).cloned() else { return Ok(None) };
+                if there["metadata"]["uid"] != of.uid || there["metadata"]["resourceVersion"] != **version {
+                    return Err(failed("", "the precondition does not hold"));
+                }
+                self.delete(of.kind, &of.name, None);
+                if self.get(of.kind, &of.name).is_some() {
+                    self.remove(&of.name);
+                }
+                self.tell(&format!("remove {}", named(of.kind, &there)));
+                Ok(Some(self.get(of.kind, &of.name).cloned().unwrap_or(there)))
+            }
+            Action::Witness(node) => {
+                let exists = self.get(id("", "Node"), node).is_some();
+                done.witnessed.push(Witness { node: node.clone(), exists, lease: self.session(node) });
+                self.tell(&format!("look at node {node}"));
+                Ok(None)
+            }
+            Action::ConfirmLost(node) => match self.session(node) {
+                Some(lease) if !holder(&lease).is_empty() => Err(failed("", "the node has a session again")),
+                _ => Ok(None),
+            },
             Action::Confirm(of) => {
                 let there = self.get(of.kind, &of.name);
                 let is_there = there.is_some_and(|there| {
@@ -259,6 +319,10 @@ impl Store {
                 Ok(None)
             }
             Action::EmptyNamespace(_) => Ok(None),
+            Action::TellOf { of, reason, message, .. } => {
+                self.tell(&format!("event on {}: {reason}: {message}", of.name));
+                Ok(None)
+            }
             Action::Tell { reason, message, .. } => {
                 self.tell(&format!("event on {}: {reason}: {message}", subject.name));
                 Ok(None)

@@ -122,6 +122,15 @@ impl Hosted {
         }
     }
 
+    /// The monitor calls the Pods of a lost node not ready. Whoever is back says how it is.
+    pub(super) fn contradict(&mut self, seen: &Pod) {
+        let is_quiet = self.status_due.is_none() && self.writing.is_none();
+        let status = self.machine.status();
+        if is_quiet && is_ready(Some(status)) && seen.status.is_some() && !is_ready(seen.status.as_ref()) {
+            self.status_due = Some(Box::new(status.clone()));
+        }
+    }
+
     /// What is to be written next, if nothing is being written.
     pub(super) fn next_write(&mut self) -> Option<Write> {
         if self.writing.is_some() {
@@ -246,4 +255,9 @@ impl Deadlines {
         }
         due
     }
+}
+
+fn is_ready(status: Option<&PodStatus>) -> bool {
+    let mut conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default().iter();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{
     DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
@@ -17,7 +19,9 @@ use super::feeds::resource;
 use super::namespaces;
 use crate::api::kinds::KINDS;
 use crate::driver::recorder::{Occurrence, Recorder};
+use crate::lease::wire::{NAMESPACE as SESSIONS, holder};
 use crate::steward::action::{Action, Propagation, Told};
+use crate::steward::identities::Witness;
 use crate::steward::object::{KindId, Target, of_reference};
 use crate::steward::queue::Failure;
 use crate::steward::{Done, Work};
@@ -40,6 +44,8 @@ enum Answer {
     Written(String, Option<u64>, Option<String>),
     /// These owners are not there.
     Absent(Vec<(String, String)>),
+    /// A node was found so.
+    Witnessed(Witness),
     Nothing,
 }
 
@@ -62,11 +68,12 @@ impl Hands {
                         done.written.insert(uid, version);
                     }
                     Ok(Answer::Absent(absent)) => done.absent.extend(absent),
+                    Ok(Answer::Witnessed(witness)) => done.witnessed.push(witness),
                     Ok(Answer::Nothing) => {}
                     Err(failure) => done.failure = Some(failure),
                 }
             }
-            if done.failure.is_some() || !done.absent.is_empty() {
+            if done.failure.is_some() || !done.absent.is_empty() || !done.witnessed.is_empty() {
                 break;
             }
         }
@@ -108,10 +115,20 @@ impl Hands {
                 let deleted = self.delete(of, *propagation, versions).await;
                 self.tell(&work.subject, told.as_ref(), "FailedDelete", deleted)
             }
+            Action::Remove(of) => {
+                let removed = self.remove(of, versions).await;
+                self.tell(&work.subject, None, "FailedDelete", removed)
+            }
             Action::Confirm(of) => self.confirm(of).await,
+            Action::Witness(node) => self.witness(node).await.map(Answer::Witnessed),
+            Action::ConfirmLost(node) => self.confirm_lost(node).await,
             Action::LookUp { namespace, owners } => self.look_up(namespace, owners).await,
             Action::Tell { warning, reason, message } => {
                 self.record(&work.subject, *warning, reason, message.clone());
+                Ok(Answer::Nothing)
+            }
+            Action::TellOf { of, warning, reason, message } => {
+                self.record(of, *warning, reason, message.clone());
                 Ok(Answer::Nothing)
             }
             Action::EmptyNamespace(_) => Ok(Answer::Nothing),
@@ -185,10 +202,7 @@ impl Hands {
         versions: &BTreeMap<String, String>,
     ) -> kube::Result<Answer> {
         let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(of.uid.clone()),
-                resource_version: Some(versions.get(&of.uid).unwrap_or(&of.version).clone()),
-            }),
+            preconditions: Some(preconditions(of, versions)),
             propagation_policy: propagation.map(|propagation| match propagation {
                 Propagation::Background => PropagationPolicy::Background,
                 Propagation::Foreground => PropagationPolicy::Foreground,
@@ -196,7 +210,20 @@ impl Hands {
             }),
             ..DeleteParams::default()
         };
-        match self.api(of.kind, &of.namespace).delete(&of.name, &params).await {
+        self.end(of, &params).await
+    }
+
+    async fn remove(&self, of: &Target, versions: &BTreeMap<String, String>) -> kube::Result<Answer> {
+        let params = DeleteParams {
+            preconditions: Some(preconditions(of, versions)),
+            grace_period_seconds: Some(0),
+            ..DeleteParams::default()
+        };
+        self.end(of, &params).await
+    }
+
+    async fn end(&self, of: &Target, params: &DeleteParams) -> kube::Result<Answer> {
+        match self.api(of.kind, &of.namespace).delete(&of.name, params).await {
             Ok(answer) => {
                 let kept = answer.left().filter(|object| object.metadata.deletion_timestamp.is_some());
                 Ok(kept.as_ref().map_or_else(|| gone(of), written))
@@ -219,6 +246,23 @@ impl Hands {
                 Ok(Answer::Nothing)
             }
             _ => Err(failed("", format!("{} {} is not there any more", KINDS[of.kind].kind, of.name))),
+        }
+    }
+
+    /// Reads a Node and the Lease of its session, consistently.
+    async fn witness(&self, node: &str) -> Result<Witness, Failure> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), SESSIONS);
+        let exists = nodes.get_metadata_opt(node).await.map_err(|error| refused(&error))?.is_some();
+        let lease = leases.get_opt(node).await.map_err(|error| refused(&error))?;
+        Ok(Witness { node: node.to_owned(), exists, lease: lease.map(Box::new) })
+    }
+
+    async fn confirm_lost(&self, node: &str) -> Result<Answer, Failure> {
+        let found = self.witness(node).await?;
+        match found.lease.as_deref().map(holder) {
+            None | Some("") => Ok(Answer::Nothing),
+            Some(_) => Err(failed("", format!("node {node} has a session again"))),
         }
     }
 
@@ -279,6 +323,11 @@ impl Hands {
             message,
         });
     }
+}
+
+fn preconditions(of: &Target, versions: &BTreeMap<String, String>) -> Preconditions {
+    let version = versions.get(&of.uid).unwrap_or(&of.version).clone();
+    Preconditions { uid: Some(of.uid.clone()), resource_version: Some(version) }
 }
 
 /// A kind's `apiVersion`, for as long as the process lives.

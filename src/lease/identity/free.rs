@@ -96,7 +96,10 @@ impl fmt::Display for Kept {
             Self::Tied => f.write_str("the Pod's volume is on the node that holds the identity"),
             Self::Never => f.write_str("the workload is never taken from a silent node"),
             Self::Level(level) => {
-                write!(f, "the fence of the node that holds the identity promises {level:?} only")
+                write!(
+                    f,
+                    "the node that holds the identity promises less than the workload asks (fence level {level})"
+                )
             }
         }
     }

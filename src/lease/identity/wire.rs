@@ -27,6 +27,8 @@ pub const POD_UID: &str = "leasehold.dev/pod-uid";
 pub const HOLDER_LABEL: &str = "leasehold.dev/holder";
 /// Longest value of a label.
 const LABEL_MAX: usize = 63;
+/// Annotation: the Pod whose identity it is, `NAMESPACE/NAME`.
+pub const POD: &str = "leasehold.dev/pod";
 /// Annotation of a Lease that was lost: whoever held it may still believe in it.
 pub const RECREATED: &str = "leasehold.dev/recreated";
 
@@ -57,6 +59,28 @@ pub fn inert(name: &str) -> Lease {
     }
 }
 
+/// The identity of a Pod, held by nobody.
+pub fn inert_of_pod(namespace: &str, pod: &str) -> Lease {
+    of_pod(inert(&super::name(namespace, pod)), namespace, pod)
+}
+
+/// The identity of a Pod in place of one that is not there, see [`recreated`].
+pub fn recreated_of_pod(namespace: &str, pod: &str, duration: Duration) -> Lease {
+    of_pod(recreated(&super::name(namespace, pod), duration), namespace, pod)
+}
+
+fn of_pod(mut lease: Lease, namespace: &str, pod: &str) -> Lease {
+    annotate(&mut lease, POD, &format!("{namespace}/{pod}"));
+    lease
+}
+
+/// Namespace and name of the Pod whose identity it is. A Lease that does not say so has them in its name, unless that is
+/// hashed.
+pub fn pod(lease: &Lease) -> Option<(&str, &str)> {
+    let told = wire::annotation(lease, POD).and_then(|text| text.split_once('/'));
+    told.or_else(|| lease.metadata.name.as_deref()?.split_once('.'))
+}
+
 /// An identity in place of one that is not there: it may be held, and is free D + M after it was seen so.
 pub fn recreated(name: &str, duration: Duration) -> Lease {
     let mut lease = inert(name);
@@ -85,6 +109,13 @@ pub(super) fn taken(mut lease: Lease, stamp: Stamp<'_>) -> Lease {
 /// What the label says for a node; a name that is too long for a label is hashed.
 pub fn holder_label(node: &str) -> String {
     if node.len() <= LABEL_MAX { node.to_owned() } else { super::hashed("", node)[..LABEL_MAX].to_owned() }
+}
+
+/// The Lease as an operator frees it: nobody holds it, and nobody has to wait for who did.
+pub fn released(mut lease: Lease) -> Lease {
+    lease.metadata.managed_fields = None;
+    lease.metadata.annotations.get_or_insert_default().remove(RECREATED);
+    freed(lease)
 }
 
 /// The Lease with nobody in it.

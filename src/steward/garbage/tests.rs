@@ -34,9 +34,14 @@ fn told(action: &Action) -> String {
         },
         Action::LookUp { owners, .. } => format!("look up {}", owners.len()),
         Action::Tell { reason, .. } => (*reason).to_owned(),
-        Action::Create { .. } | Action::Delete { .. } | Action::Confirm(_) | Action::EmptyNamespace(_) => {
-            format!("{action:?}")
-        }
+        Action::Create { .. }
+        | Action::Delete { .. }
+        | Action::Remove(_)
+        | Action::Confirm(_)
+        | Action::Witness(_)
+        | Action::ConfirmLost(_)
+        | Action::EmptyNamespace(_)
+        | Action::TellOf { .. } => format!("{action:?}"),
     }
 }
 

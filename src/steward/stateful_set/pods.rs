@@ -3,18 +3,13 @@
 use serde_json::{Value, json};
 
 use super::{REVISION_LABEL, claims};
-use crate::api::hash::name_hash;
+use crate::lease::identity::wire;
 use crate::steward::action::Action;
 use crate::steward::children;
 use crate::steward::object::{Object, id};
 
 const NAME_LABEL: &str = "statefulset.kubernetes.io/pod-name";
 const INDEX_LABEL: &str = "apps.kubernetes.io/pod-index";
-
-/// Where identity Leases live.
-const IDENTITIES: &str = "leasehold-system";
-/// Longest name of an object.
-const NAME_BYTES_MAX: usize = 253;
 
 /// The Pod of an ordinal, by a template of a revision.
 pub(super) fn pod(set: &Object, template: &Value, revision: &str, ordinal: i64) -> Value {
@@ -47,21 +42,7 @@ pub(super) fn wrong_labels(pod: &Object, ordinal: i64) -> Option<Value> {
 /// The identity of a Pod, held by nobody. It is made before the Pod, and only where there is none: a first start has
 /// nobody to wait for.
 pub(super) fn identity(namespace: &str, pod: &str) -> Action {
-    let mut name = format!("{namespace}.{pod}");
-    if name.len() > NAME_BYTES_MAX {
-        name = format!("{namespace}.{}", name_hash(&[namespace, pod]));
-    }
-    let object = json!({
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": {
-            "name": name,
-            "namespace": IDENTITIES,
-            "labels": { "leasehold.dev/kind": "identity" },
-            "annotations": { "leasehold.dev/fence-level": "none" },
-            "finalizers": ["leasehold.dev/identity"],
-        },
-        "spec": { "leaseTransitions": 0 },
-    });
+    let lease = wire::inert_of_pod(namespace, pod);
+    let object = serde_json::to_value(lease).expect("a Lease is JSON");
     Action::Create { kind: id("coordination.k8s.io", "Lease"), object, told: None }
 }

@@ -146,6 +146,7 @@ impl NodeLoop {
         if hosted.remote == Remote::Unmirrored {
             return self.mirrored(&uid, seen);
         }
+        hosted.contradict(seen);
         let changed = hosted.merge(seen);
         // One that a StatefulSet has adopted runs under an identity from now on.
         self.identify(&uid, true);
