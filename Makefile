@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 UNITDIR ?= /etc/systemd/system
 export PATH := $(CURDIR)/.cache/kubectl/usr/bin:$(PATH)
 
-.PHONY: help run test test-systemd test-cgroup2 fuzz bench sim lint fmt build release install uninstall deps-run deps-test deps-bench
+.PHONY: help run test test-systemd test-cgroup2 fuzz bench sim failover lint fmt build release install uninstall deps-run deps-test deps-bench
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: deps-test ## Install the tests' needs and run everything
 
 sim: deps-run ## Run the simulator on thousands of seeds: RUNS=5000
 	SIM_RUNS=$(or $(RUNS),5000) $(CARGO) test --locked --release --test sim -- --nocapture
+
+failover: deps-test ## Cut off, stop and kill agents under a StatefulSet, again and again: FAULTS=100
+	FAILOVER_FAULTS=$(or $(FAULTS),100) $(CARGO) test --locked --test failover i1_faults -- --nocapture
 
 bench: deps-bench ## Measure: ARGS="-o json" for machines, ARGS="pods writes" for parts
 	$(CARGO) build --locked --release --bin leasehold --example bench
