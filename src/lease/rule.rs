@@ -1,6 +1,6 @@
 //! Rules that can be broken on purpose, in tests of the simulator only: elsewhere each is kept, and the compiler knows.
 
-/// A rule of this room.
+/// A rule of this room, or of what rests on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
     /// A renewal counts from before it was sent, not from its answer.
@@ -15,6 +15,16 @@ pub(crate) enum Rule {
     NamedIsNotFree,
     /// A shard is held under its session only.
     HeldUnderSession,
+    /// Every renewal is a real write, and one that changed nothing is none.
+    RenewForReal,
+    /// Nothing starts, and no Lease says what the fence promises, before the guard is armed.
+    ArmFirst,
+    /// Nothing starts while containers of an earlier Pod of the identity are alive, and no identity is for two Pods.
+    OnePod,
+    /// Revocation frees only what its Lease says is fenced.
+    FreeTheFenced,
+    /// An absent Lease of a session says nothing.
+    AbsentSaysNothing,
 }
 
 /// Whether the rule is kept.

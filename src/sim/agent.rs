@@ -1,6 +1,7 @@
 //! An agent: the machines it runs, and the driver's part around them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,12 @@ use k8s_openapi::api::coordination::v1::Lease;
 
 use super::calls::{Asker, Call, Reply, What};
 use super::clock::wall;
+use super::host::Host;
 use super::store::Kind;
 use super::watches::Shown;
+use super::workloads::Workloads;
 use super::world::{Event, Process, World};
+use crate::lease::fence::holder;
 use crate::lease::monitor::{self, Monitor};
 use crate::lease::session::{self, Answer, Claimant, Session};
 use crate::lease::shard::{self, Count, MONITOR, Shards};
@@ -18,13 +22,25 @@ use crate::lease::wire;
 use crate::time::Instant;
 
 /// What ends by itself on a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Part {
     Persisted(u64),
     Fenced(u64),
     Quiesced(u64),
     /// A watch that has not listed by now is begun again.
     Resubscribe(u64),
+    /// The fence hears.
+    Fence(Box<holder::Input>),
+    /// A Pod is killed.
+    Kill(String),
+    /// Its cgroup is frozen, and it is killed.
+    KillFrozen(String),
+    /// Its cgroup is thawed, if no start is under way.
+    Thaw(String),
+    /// Its containers have started or ended.
+    Ended(String),
+    /// The node's Pods are listed again.
+    ListHosted,
 }
 
 /// A watch of the agent's.
@@ -43,8 +59,11 @@ pub(super) struct Agent {
     pub(super) tick: Option<Duration>,
     /// The session as the other machines were last told of it.
     told: Option<Instant>,
-    shard_watch: Option<Watch>,
-    session_watch: Option<Watch>,
+    watches: BTreeMap<Kind, Watch>,
+    pub(super) host: Host,
+    pub(super) workloads: Workloads,
+    /// The brake is drawn, as `steward-00` tells.
+    pub(super) braked: bool,
 }
 
 impl World {
@@ -64,6 +83,7 @@ impl World {
         let (name, record) = (node.name.clone(), node.record.clone());
         let now = self.clock(index);
         let count = Count { shards: self.script.shape.shards, rules: 1 };
+        let host = self.recall_host(index);
         let agent = Agent {
             process,
             session: Session::new(claimant, record, self.config, now, wall()),
@@ -71,19 +91,23 @@ impl World {
             monitor: None,
             tick: None,
             told: None,
-            shard_watch: None,
-            session_watch: None,
+            watches: BTreeMap::new(),
+            host,
+            workloads: Workloads::default(),
+            braked: false,
         };
         self.nodes[index].agent = Some(agent);
         let (willing, draining) = (Arc::clone(&self.ready), self.nodes[index].draining);
         self.speak_to(index, |world, agent| {
             world.watch(agent, Kind::Shard);
+            world.watch(agent, Kind::Hosted);
             world.hear_willing(agent, willing);
             if draining {
                 world.tell_shards(agent, shard::Input::Drain);
             }
             world.tick(agent);
         });
+        self.tell_guard_up(index);
     }
 
     // --- Inputs ----------------------------------------------------------------------------------------------------
@@ -92,28 +116,33 @@ impl World {
         self.tell_session(agent, session::Input::Tick);
         self.tell_shards(agent, shard::Input::Tick);
         self.tell_monitor(agent, monitor::Input::Tick);
+        self.tick_host(agent);
+        self.tick_workloads(agent);
     }
 
     pub(super) fn ended(&mut self, agent: &mut Agent, part: Part) {
-        if let Some(input) = Self::session_input(part) {
-            return self.tell_session(agent, input);
-        }
         match part {
+            Part::Persisted(number) => self.tell_session(agent, session::Input::Persisted(number)),
+            Part::Fenced(number) => self.tell_session(agent, session::Input::Fenced(number)),
             Part::Quiesced(number) => self.tell_shards(agent, shard::Input::Quiesced(number)),
             Part::Resubscribe(number) => {
-                let silent = |watch: Option<Watch>| watch.is_some_and(|w| w.number == number && !w.listed);
-                if silent(agent.shard_watch) {
-                    self.watch(agent, Kind::Shard);
-                } else if silent(agent.session_watch) {
-                    self.watch(agent, Kind::Session);
+                let silent = agent.watches.iter().find(|(_, it)| it.number == number && !it.listed);
+                if let Some((&kind, _)) = silent {
+                    self.watch(agent, kind);
                 }
             }
-            Part::Persisted(_) | Part::Fenced(_) => {}
+            Part::ListHosted => {
+                self.watch(agent, Kind::Hosted);
+                self.look_for_forgotten(agent);
+            }
+            Part::Fence(_) | Part::Kill(_) | Part::KillFrozen(_) | Part::Thaw(_) | Part::Ended(_) => {
+                self.host_part(agent, part);
+            }
         }
     }
 
     pub(super) fn heard(&mut self, agent: &mut Agent, reply: Reply) {
-        let Reply { asker, number, answer, version, floor } = reply;
+        let Reply { asker, number, answer, pod, version, floor } = reply;
         self.saw_version(agent, version, floor);
         match asker {
             Asker::Session => {
@@ -127,10 +156,14 @@ impl World {
             }
             Asker::Shards => self.tell_shards(agent, shard::Input::Answer(number, answer)),
             Asker::Monitor => self.tell_monitor(agent, monitor::Input::Answer(number, answer)),
+            Asker::Claim(claim) => self.claim_answered(agent, claim, number, answer),
+            Asker::Host => self.host_answered(agent, number, &answer, pod.as_ref()),
+            Asker::Steward => self.steward_answered(agent, number, &answer, pod.as_ref()),
         }
     }
 
     pub(super) fn hear_willing(&mut self, agent: &mut Agent, nodes: Arc<BTreeSet<String>>) {
+        self.workloads_hear_ready(agent, &nodes);
         self.tell_shards(agent, shard::Input::Willing(nodes));
     }
 
@@ -149,27 +182,21 @@ impl World {
         *seen = version;
         self.statistics.count("restored store noticed");
         self.tell_shards(agent, shard::Input::Regressed);
+        self.host_regressed(agent);
         self.watch(agent, Kind::Shard);
+        self.watch(agent, Kind::Hosted);
     }
 
     pub(super) fn shown(&mut self, agent: &mut Agent, watch: u64, shown: Shown) {
-        let is = |known: Option<Watch>| known.is_some_and(|known| known.number == watch);
-        let kind = match (is(agent.shard_watch), is(agent.session_watch)) {
-            (true, _) => Kind::Shard,
-            (_, true) => Kind::Session,
-            (false, false) => return self.unsubscribe(watch),
+        let Some((&kind, _)) = agent.watches.iter().find(|(_, known)| known.number == watch) else {
+            return self.unsubscribe(watch);
         };
         match shown {
             Shown::Broken => self.watch(agent, kind),
             Shown::List(leases, version) => {
-                let floor = self.nodes[agent.process.node].seen_version;
-                self.saw_version(agent, Some(version), floor);
-                if version < floor && kind == Kind::Shard {
+                if !self.begins(agent, kind, watch, version) {
                     return;
                 }
-                let known =
-                    if kind == Kind::Shard { &mut agent.shard_watch } else { &mut agent.session_watch };
-                *known = Some(Watch { number: watch, listed: true });
                 self.restarted(agent, kind);
                 for lease in leases {
                     self.seen(agent, kind, &lease);
@@ -177,8 +204,7 @@ impl World {
                 self.complete(agent, kind);
             }
             Shown::Changed(lease, version) => {
-                let seen = &mut self.nodes[agent.process.node].seen_version;
-                *seen = version.max(*seen);
+                self.saw_newer(agent, version);
                 self.seen(agent, kind, &lease);
             }
             Shown::Gone(name) => match kind {
@@ -188,22 +214,69 @@ impl World {
                         self.tell_shards(agent, shard::Input::Gone(number));
                     }
                 }
+                Kind::Identity => Self::identity_gone(agent, &name),
+                Kind::Pod | Kind::Hosted => {}
             },
+            Shown::Pods(pods, version) => {
+                if !self.begins(agent, kind, watch, version) {
+                    return;
+                }
+                match kind {
+                    Kind::Hosted => self.hosted_listed(agent, &pods),
+                    Kind::Pod | Kind::Session | Kind::Shard | Kind::Identity => {
+                        self.pods_listed(agent, &pods);
+                    }
+                }
+            }
+            Shown::Pod(pod, version) => {
+                self.saw_newer(agent, version);
+                match kind {
+                    Kind::Hosted => self.hosted_seen(agent, &pod),
+                    Kind::Pod | Kind::Session | Kind::Shard | Kind::Identity => self.pod_seen(agent, &pod),
+                }
+            }
+            Shown::PodGone(pod, version) => {
+                self.saw_newer(agent, version);
+                match kind {
+                    Kind::Hosted => self.hosted_gone(agent, &pod),
+                    Kind::Pod | Kind::Session | Kind::Shard | Kind::Identity => self.pod_gone(agent, &pod),
+                }
+            }
         }
+    }
+
+    fn saw_newer(&mut self, agent: &Agent, version: u64) {
+        let seen = &mut self.nodes[agent.process.node].seen_version;
+        *seen = version.max(*seen);
+    }
+
+    /// A list begins a watch, unless it shows that the store is another: then it has begun again already.
+    fn begins(&mut self, agent: &mut Agent, kind: Kind, watch: u64, version: u64) -> bool {
+        let floor = self.nodes[agent.process.node].seen_version;
+        self.saw_version(agent, Some(version), floor);
+        let known = agent.watches.get_mut(&kind).filter(|known| known.number == watch);
+        known.map(|known| known.listed = true).is_some()
     }
 
     fn restarted(&mut self, agent: &mut Agent, kind: Kind) {
         match kind {
             Kind::Shard => self.tell_shards(agent, shard::Input::Restarted),
             Kind::Session => self.tell_monitor(agent, monitor::Input::Restarted),
+            Kind::Identity => agent.workloads.identities_begin(),
+            Kind::Pod | Kind::Hosted => {}
         }
     }
 
-    fn seen(&mut self, agent: &mut Agent, kind: Kind, lease: &Lease) {
-        let lease = Box::new(lease.clone());
+    fn seen(&mut self, agent: &mut Agent, kind: Kind, lease: &Rc<Lease>) {
+        let owned = || Box::new((**lease).clone());
         match kind {
-            Kind::Shard => self.tell_shards(agent, shard::Input::Seen(lease)),
-            Kind::Session => self.tell_monitor(agent, monitor::Input::Seen(lease)),
+            Kind::Shard => {
+                Self::note_brake(agent, lease);
+                self.tell_shards(agent, shard::Input::Seen(owned()));
+            }
+            Kind::Session => self.tell_monitor(agent, monitor::Input::Seen(owned())),
+            Kind::Identity => self.identity_seen(agent, lease),
+            Kind::Pod | Kind::Hosted => {}
         }
     }
 
@@ -214,6 +287,8 @@ impl World {
                 self.tell_monitor(agent, monitor::Input::Complete);
                 self.tell_over(agent);
             }
+            Kind::Identity => self.identities_complete(agent),
+            Kind::Pod | Kind::Hosted => {}
         }
     }
 
@@ -275,6 +350,9 @@ impl World {
                 quiet = false;
                 self.for_monitor(agent, effect);
             }
+            self.shards_changed(agent);
+            quiet &= !self.tend_host(agent);
+            quiet &= !self.tend_workloads(agent);
             if quiet {
                 break;
             }
@@ -287,7 +365,13 @@ impl World {
         let now = self.clock(node);
         let held = agent.session.held(now);
         let monitor = agent.monitor.as_ref().and_then(Monitor::next_deadline);
-        let next = [agent.session.next_deadline(), agent.shards.next_deadline(held, now), monitor];
+        let next = [
+            agent.session.next_deadline(),
+            agent.shards.next_deadline(held, now),
+            monitor,
+            agent.host.next_deadline(held, now),
+            agent.workloads.next_deadline(),
+        ];
         let Some(next) = next.into_iter().flatten().min() else { return };
         let when = self.nodes[node].clock.when(next).max(self.now + Duration::from_nanos(1));
         if agent.tick.is_none_or(|tick| when < tick) {
@@ -296,7 +380,15 @@ impl World {
         }
     }
 
-    fn ask(&mut self, agent: &Agent, asker: Asker, number: u64, kind: Kind, name: String, what: What) {
+    pub(super) fn ask(
+        &mut self,
+        agent: &Agent,
+        asker: Asker,
+        number: u64,
+        kind: Kind,
+        name: String,
+        what: What,
+    ) {
         let node = agent.process.node;
         let (sent, floor) = (self.clock(node), self.nodes[node].seen_version);
         let call = Call { asker, number, key: (kind, name), what, sent, sent_at: self.now, floor };
@@ -320,10 +412,19 @@ impl World {
                 }
             }
             Effect::Fence(number) => {
-                let end = Event::Local(agent.process, Part::Fenced(number));
-                self.after(Duration::from_millis(20), end);
+                let now = self.clock(node);
+                agent.host.fence.handle(holder::Input::FenceAll(number), now);
             }
-            Effect::Report(report) => self.count_session(&report),
+            Effect::Report(report) => {
+                if let session::Report::Held(id) = &report {
+                    // No session is taken before the last one is fenced.
+                    let machine = &mut self.nodes[node].machine;
+                    let last = machine.last.replace(id.clone()).filter(|last| last != id);
+                    machine.past.extend(last);
+                }
+                self.tell(|world| format!("{}: {report}", world.nodes[node].name));
+                self.count_session(&report);
+            }
         }
     }
 
@@ -393,9 +494,7 @@ impl World {
     fn no_longer(&mut self, agent: &mut Agent, shard: u32) {
         if shard == MONITOR {
             agent.monitor = None;
-            if let Some(watch) = agent.session_watch.take() {
-                self.unsubscribe(watch.number);
-            }
+            self.unwatch(agent, Kind::Session);
         }
     }
 
@@ -418,6 +517,7 @@ impl World {
                     Report::Gap => self.watch(agent, Kind::Session),
                     Report::Braked(_) | Report::Unbraked(_) => {}
                 }
+                self.tell(|world| format!("monitor on {}: {report}", world.nodes[agent.process.node].name));
                 self.statistics.count(match report {
                     Report::Alive { .. } => "node found alive",
                     Report::Lost { .. } => "node found lost",
@@ -434,18 +534,18 @@ impl World {
         self.tell_shards(agent, shard::Input::Brake(brake));
     }
 
+    pub(super) fn unwatch(&mut self, agent: &mut Agent, kind: Kind) {
+        if let Some(watch) = agent.watches.remove(&kind) {
+            self.unsubscribe(watch.number);
+        }
+    }
+
     /// Begins a watch, in place of the one before.
-    fn watch(&mut self, agent: &mut Agent, kind: Kind) {
+    pub(super) fn watch(&mut self, agent: &mut Agent, kind: Kind) {
         self.messages += 1;
         let number = self.messages;
-        let watch = Some(Watch { number, listed: false });
-        let last = match kind {
-            Kind::Shard => std::mem::replace(&mut agent.shard_watch, watch),
-            Kind::Session => std::mem::replace(&mut agent.session_watch, watch),
-        };
-        if let Some(last) = last {
-            self.unsubscribe(last.number);
-        }
+        self.unwatch(agent, kind);
+        agent.watches.insert(kind, Watch { number, listed: false });
         self.ask(agent, Asker::Shards, 0, kind, String::new(), What::Watch(number));
         self.after(Duration::from_secs(3), Event::Local(agent.process, Part::Resubscribe(number)));
     }

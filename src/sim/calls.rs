@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 
+use super::pods::{PodCall, PodSaid, version_of};
 use super::script::{Fate, travel_time};
 use super::store::{Key, Kind, Said};
 use super::watches::Shown;
@@ -18,6 +19,10 @@ pub(super) enum Asker {
     Session,
     Shards,
     Monitor,
+    /// The claim of the Pod with this number.
+    Claim(u32),
+    Host,
+    Steward,
 }
 
 #[derive(Clone, Debug)]
@@ -27,6 +32,7 @@ pub(super) enum What {
     Update(Box<Lease>),
     /// With the number of the watch.
     Watch(u64),
+    Pod(PodCall),
 }
 
 /// A request.
@@ -50,6 +56,8 @@ pub(super) struct Reply {
     pub(super) asker: Asker,
     pub(super) number: u64,
     pub(super) answer: Answer,
+    /// To a request about a Pod.
+    pub(super) pod: Option<PodSaid>,
     /// Version of what was written.
     pub(super) version: Option<u64>,
     pub(super) floor: u64,
@@ -93,10 +101,11 @@ impl World {
     /// A request reaches the coordinator.
     pub(super) fn arrive(&mut self, from: Process, call: &Call) {
         if self.outage > self.now {
-            return self.reply(from, call, Answer::Failed);
+            return self.reply(from, call, Answer::Failed, None);
         }
         let said = match &call.what {
             What::Watch(watch) => return self.subscribe(from, *watch, call.key.0),
+            What::Pod(about) => return self.about_pod(from, call, about),
             What::Read => self.store.read(&call.key),
             What::Create(lease) => self.store.create(call.key.clone(), (**lease).clone()),
             What::Update(lease) => self.store.update(call.key.clone(), (**lease).clone()),
@@ -113,7 +122,16 @@ impl World {
             }
             Said::Absent => Answer::Absent { node_made: self.node_made(from, call) },
         };
-        self.reply(from, call, answer);
+        self.reply(from, call, answer, None);
+    }
+
+    fn about_pod(&mut self, from: Process, call: &Call, about: &PodCall) {
+        let (said, change) = self.store.on_pod(&call.key.1, about);
+        self.pod_written(about, &change);
+        if change.before.is_some() || change.after.is_some() {
+            self.publish_pod(&change);
+        }
+        self.reply(from, call, Answer::Failed, Some(said));
     }
 
     /// Where a session's Lease is absent, its reader makes the Node.
@@ -129,6 +147,9 @@ impl World {
             (Asker::Session, _) => self.oracles.session_written(lease, call.sent),
             (Asker::Monitor, _) => self.revoked(lease),
             (Asker::Shards, _) => self.shard_written(from, lease),
+            (Asker::Claim(_), _) => self.identity_taken(from, lease),
+            (Asker::Steward, _) => self.statistics.count("identity freed after a revocation"),
+            (Asker::Host, _) => {}
         }
         if self.now > call.sent_at + self.config.timeout() {
             self.statistics.count("write applied after its sender gave up");
@@ -137,9 +158,15 @@ impl World {
         self.publish(call.key.0, &Shown::Changed(std::rc::Rc::clone(lease), version));
     }
 
-    fn reply(&mut self, to: Process, call: &Call, answer: Answer) {
-        let version = if let Answer::Written(lease) = &answer { Some(wire::revision(lease)) } else { None };
-        let reply = Reply { asker: call.asker, number: call.number, answer, version, floor: call.floor };
+    fn reply(&mut self, to: Process, call: &Call, answer: Answer, pod: Option<PodSaid>) {
+        let version = match (&answer, &pod) {
+            (Answer::Written(lease), _) => Some(wire::revision(lease)),
+            (_, Some(PodSaid::Is(pod))) if !matches!(call.what, What::Pod(PodCall::Look)) => {
+                version_of(pod).parse().ok()
+            }
+            _ => None,
+        };
+        let reply = Reply { asker: call.asker, number: call.number, answer, pod, version, floor: call.floor };
         let blocked = self.nodes[to.node].no_way_down;
         for when in self.travels(blocked) {
             self.at(when, Event::Reply(to, reply.clone()));

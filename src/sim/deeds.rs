@@ -5,12 +5,15 @@ use std::time::Duration;
 use super::script::{Deed, Fates};
 use super::store::Kind;
 use super::watches::Shown;
+use super::workloads::{identity_name, pod_name};
 use super::world::{Event, World};
 use crate::lease::shard;
+use crate::time::Instant;
 
 impl World {
     pub(super) fn deed(&mut self, deed: Deed) {
         let now = self.now;
+        self.tell(|_| format!("deed {deed:?}"));
         let until = |ms: u64| now + Duration::from_millis(ms);
         match deed {
             Deed::Cut { node, up, down, ms } => {
@@ -37,14 +40,22 @@ impl World {
                 self.kill(node as usize);
                 self.at(until(ms), Event::Start(node as usize));
             }
-            Deed::KillGuard { .. } => self.statistics.count("fault: guard killed"),
+            Deed::KillGuard { node, ms } => {
+                self.statistics.count("fault: guard killed");
+                self.kill_guard(node as usize);
+                self.at(until(ms), Event::StartGuard(node as usize));
+            }
             Deed::Reboot { node, ms } => {
                 self.statistics.count("fault: machine rebooted");
                 self.kill(node as usize);
+                let left = self.nodes[node as usize].quiet_until.saturating_since(self.clock(node as usize));
                 let machine = &mut self.nodes[node as usize];
                 machine.boot += 1;
                 machine.clock = machine.clock.booted(now);
+                machine.quiet_until = Instant::from_boot(left);
+                self.lose_power(node as usize);
                 self.at(until(ms), Event::Start(node as usize));
+                self.at(until(ms), Event::StartGuard(node as usize));
             }
             Deed::SlowDisk { node, ms } => {
                 self.statistics.count("fault: slow disk");
@@ -81,6 +92,18 @@ impl World {
                 self.speak_to(node as usize, |world, agent| world.drain(agent, true));
             }
             Deed::LoseSession { node } => self.lose_session(node as usize),
+            Deed::LoseIdentity { identity } => {
+                self.statistics.count("fault: identity lost");
+                let name = identity_name(&pod_name(identity));
+                if self.outage <= now && self.store.lose(&(Kind::Identity, name.clone())) {
+                    self.publish(Kind::Identity, &Shown::Gone(name));
+                    self.delete_pod(identity, true, false);
+                }
+            }
+            Deed::DeletePod { identity, force, again } => {
+                self.statistics.count(if force { "fault: Pod deleted by force" } else { "Pod deleted" });
+                self.delete_pod(identity, force, again);
+            }
         }
     }
 
@@ -108,13 +131,15 @@ impl World {
         let Some(backup) = index.and_then(|index| self.backups.remove(&index)) else { return };
         self.statistics.count("fault: backup restored");
         self.store.restore(backup);
+        self.oracles.restored();
         self.outage = self.outage.max(end);
+        self.restoring = self.outage;
         self.break_watches(None);
     }
 
     /// The faults stop.
     pub(super) fn heal(&mut self) {
-        self.outage = self.outage.min(self.now);
+        self.outage = self.outage.min(self.now.max(self.restoring));
         self.fates = Fates::Logged;
         for node in 0..self.nodes.len() {
             let state = &mut self.nodes[node];
@@ -132,6 +157,7 @@ impl World {
             if self.nodes[node].agent.is_none() {
                 self.at(self.now, Event::Start(node));
             }
+            self.start_guard(node);
         }
     }
 }

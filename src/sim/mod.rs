@@ -2,8 +2,11 @@
 //!
 //! [`run`] plays a [`Script`]: a coordinator by the rules of the API, nodes with clocks that run apart, messages that
 //! are lost, late, doubled and overtaken, and deeds such as a partition, a pause or a restored backup. The agents in it
-//! run the real [`Session`](crate::lease::session::Session), [`Shards`](crate::lease::shard::Shards) and
-//! [`Monitor`](crate::lease::monitor::Monitor); what surrounds them here is the driver's part alone.
+//! run the real [`Session`](crate::lease::session::Session), [`Shards`](crate::lease::shard::Shards),
+//! [`Monitor`](crate::lease::monitor::Monitor), [`Claim`](crate::lease::identity::Claim),
+//! [`Fence`](crate::lease::fence::holder::Fence), [`Gate`](crate::lease::fence::gate::Gate),
+//! [`Offers`](crate::steward::offers::Offers) and [`Claims`](crate::agent::claims::Claims), their guards the real
+//! [`Watch`](crate::lease::fence::watch::Watch); what surrounds them here is the driver's part alone.
 //!
 //! A run has two phases. While there are faults, the oracles of safety look after every event. Then the faults stop, and
 //! after a while the oracles of liveness expect that everything is as it should be.
@@ -14,13 +17,20 @@ mod agent;
 mod calls;
 mod clock;
 mod deeds;
+mod host;
+mod identities;
+mod machine;
 mod oracles;
+mod pods;
 mod random;
 mod script;
 mod statistics;
 mod store;
 mod watches;
+mod workloads;
 mod world;
+
+use std::time::Duration;
 
 pub use oracles::Violation;
 pub use script::{Deed, Fate, LogError, Script, Shape};
@@ -35,6 +45,8 @@ pub struct Outcome {
     pub statistics: Statistics,
     /// The first thing that must not happen, if it did.
     pub violation: Option<Violation>,
+    /// What happened, in words, and when; empty unless it was asked for.
+    pub history: Vec<(Duration, String)>,
 }
 
 /// Draws a world from a seed and runs it.
@@ -44,15 +56,15 @@ pub fn run(seed: u64, shape: Shape) -> Outcome {
     world::World::new(script, fates).run()
 }
 
-/// Plays a script again.
+/// Plays a script again, and tells what happens.
 pub fn replay(script: Script) -> Outcome {
-    world::World::new(script, script::Fates::Logged).run()
+    world::World::new(script, script::Fates::Logged).telling().run()
 }
 
 /// A shape drawn from a seed: `nodes` at least 20 and at most 200, mostly few.
 pub fn shape(seed: u64) -> Shape {
     let mut random = random::Random::of(seed, 5);
-    let nodes = if random.permille(20) { random.between(100, 200) } else { random.between(20, 30) } as u32;
+    let nodes = if random.permille(20) { random.between(60, 200) } else { random.between(20, 24) } as u32;
     let session_seconds = [10, 20][random.between(0, 1) as usize];
     Shape {
         nodes,

@@ -5,8 +5,11 @@ use std::fmt;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
 
+use super::pods::{self, Change, PodCall, has_identity, name_of, node_of, uid_of};
 use super::store::Kind;
+use super::workloads::{identity_name, pod_name};
 use super::world::{Process, World};
 use crate::lease::shard::{self, MONITOR};
 use crate::lease::wire;
@@ -34,6 +37,11 @@ const SESSION_BY_ACKNOWLEDGEMENT: &str =
 const REVOKED_AFTER_DEADLINE: &str = "no session is revoked while its node believes in it";
 const ONE_WRITER: &str = "never may two agents write for one shard";
 const FREED_AFTER_SESSION: &str = "no shard is taken from a session that its node believes in";
+const I1: &str = "I1: two containers of one identity never run at the same time";
+const I3: &str = "I3: a node never exceeds its allocatable";
+const ONE_NODE: &str = "a Pod runs on one node only";
+const BOUND_ONCE: &str = "a Pod is bound at most once";
+const ALL_RUN: &str = "when the faults have stopped, every identity runs exactly once";
 const ALL_HAVE_SESSIONS: &str = "when the faults have stopped, every node has a session";
 const ALL_SHARDS_HELD: &str = "when the faults have stopped, every shard is held by one agent that may write";
 const ALL_READY: &str = "when the faults have stopped, the monitor finds every node ready";
@@ -45,9 +53,18 @@ pub(super) struct Oracles {
     accepted: BTreeMap<(String, i32, String), Instant>,
     /// By shard: who was last seen to be allowed to write.
     writers: BTreeMap<u32, usize>,
+    /// By Pod UID: the node it was bound to.
+    bound: BTreeMap<String, String>,
+    /// By identity: its last holder's node.
+    holders: BTreeMap<String, String>,
 }
 
 impl Oracles {
+    /// The store has forgotten what was bound since the backup.
+    pub(super) fn restored(&mut self) {
+        self.bound.clear();
+    }
+
     pub(super) fn session_written(&mut self, lease: &Lease, sent: Instant) {
         let key = (wire::uid(lease).to_owned(), wire::epoch(lease), wire::holder(lease).to_owned());
         let last = self.accepted.entry(key).or_default();
@@ -120,6 +137,51 @@ impl World {
         }
     }
 
+    /// A container has begun to run.
+    pub(super) fn container_runs(&mut self, node: usize, pod: &Pod) {
+        self.statistics.count("container started");
+        self.tell(|world| format!("{}: {} ({}) runs", world.nodes[node].name, name_of(pod), uid_of(pod)));
+        if has_identity(pod) {
+            let is_other = |it: &(usize, &str)| *it != (node, uid_of(pod));
+            let others: Vec<usize> =
+                self.containers_of(name_of(pod)).filter(is_other).map(|it| it.0).collect();
+            if let Some(other) = others.first() {
+                self.violated(I1, format!("{}: on node {other} and on node {node}", name_of(pod)));
+            }
+        }
+        let cgroups = self.nodes[node].machine.cgroups.values();
+        let cpus: u32 = cgroups.filter(|it| it.running).map(|it| pods::cpus_of(&it.pod)).sum();
+        if cpus > pods::CPUS {
+            self.violated(I3, format!("node {node}: {cpus} CPUs of {}", pods::CPUS));
+        }
+        if self.oracles.bound.get(uid_of(pod)).is_some_and(|bound| *bound != self.nodes[node].name) {
+            self.violated(ONE_NODE, format!("{} on node {node}", uid_of(pod)));
+        }
+    }
+
+    /// The store has carried out a request about a Pod.
+    pub(super) fn pod_written(&mut self, call: &PodCall, change: &Change) {
+        let (PodCall::Bind { uid, node, .. }, Some(_)) = (call, &change.after) else { return };
+        self.statistics.count("Pod bound");
+        self.tell(|_| format!("Pod {uid} is bound to {node}"));
+        if self.oracles.bound.insert(uid.clone(), node.clone()).is_some_and(|last| last != *node) {
+            self.violated(BOUND_ONCE, format!("{uid}, at last to {node}"));
+        }
+    }
+
+    /// An agent has written an identity's Lease.
+    pub(super) fn identity_taken(&mut self, from: Process, lease: &Lease) {
+        if wire::holder(lease).is_empty() {
+            return;
+        }
+        let name = lease.metadata.name.clone().unwrap_or_default();
+        let node = self.nodes[from.node].name.clone();
+        let last = self.oracles.holders.insert(name, node.clone());
+        if last.is_some_and(|last| last != node) {
+            self.statistics.count("identity handed over to another node");
+        }
+    }
+
     /// An agent has written a shard's Lease.
     pub(super) fn shard_written(&mut self, from: Process, lease: &Lease) {
         let Some(shard) = lease.metadata.name.as_deref().and_then(shard::wire::parse_name) else { return };
@@ -154,6 +216,19 @@ impl World {
                 let holder = lease.map(|lease| wire::holder(lease).to_owned());
                 let detail = format!("shard {shard}: nodes {writers:?}, Lease held by {holder:?}");
                 self.violated(ALL_SHARDS_HELD, detail);
+            }
+        }
+        for number in 0..self.script.shape.identities {
+            let name = pod_name(number);
+            let running = self.containers_of(&name).count();
+            if running != 1 {
+                let pod = self
+                    .store
+                    .pod(&name)
+                    .map(|pod| (uid_of(pod).to_owned(), node_of(pod).map(str::to_owned)));
+                let lease = self.store.get(&(Kind::Identity, identity_name(&name)));
+                let holder = lease.map(|lease| wire::holder(lease).to_owned());
+                self.violated(ALL_RUN, format!("{name}: {running}; Pod {pod:?}, held by {holder:?}"));
             }
         }
         let watched = (0..self.nodes.len()).any(|node| {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::random::Random;
+use crate::lease::fence::FenceLevel;
 
 /// How large a world is, and for how long it is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +62,10 @@ pub enum Deed {
     Drain { node: u32, ms: u64 },
     /// The Lease of the node's session is removed by force.
     LoseSession { node: u32 },
+    /// The Lease of an identity is removed by force, and its Pod with it.
+    LoseIdentity { identity: u32 },
+    /// A Pod with an identity is deleted: by force, and then perhaps made again, bound by hand to the same node.
+    DeletePod { identity: u32, force: bool, again: bool },
 }
 
 /// What the network does with a message.
@@ -99,6 +104,13 @@ enum Line {
 }
 
 impl Script {
+    /// What a node's fence promises: one of eight promises nothing. Not where a backup is restored, which forgets who
+    /// holds an identity: D + M later what is fenced is dead, and what is not runs on.
+    pub(super) fn level(&self, node: usize) -> FenceLevel {
+        let restores = self.deeds.iter().any(|(_, deed)| matches!(deed, Deed::Restore { .. }));
+        if node % 8 == 7 && !restores { FenceLevel::None } else { FenceLevel::Kill }
+    }
+
     /// The script as a log, one event a line.
     pub fn to_log(&self) -> String {
         let mut lines = vec![Line::World(self.shape)];
@@ -142,7 +154,11 @@ impl Script {
             | Deed::Gap { node, .. }
             | Deed::Drain { node, .. }
             | Deed::LoseSession { node } => node,
-            Deed::Outage { .. } | Deed::TouchShard { .. } | Deed::Restore { .. } => 0,
+            Deed::Outage { .. }
+            | Deed::TouchShard { .. }
+            | Deed::Restore { .. }
+            | Deed::LoseIdentity { .. }
+            | Deed::DeletePod { .. } => 0,
         };
         let fits = self.deeds.iter().all(|(_, deed)| node_of(deed) < nodes);
         let sane = nodes > 0 && shards > 0 && session_seconds > 3 && self.clocks.len() == nodes as usize;
@@ -213,16 +229,26 @@ fn draw_deed(random: &mut Random, shape: Shape, at: u64, deeds: &mut Vec<(u64, D
         72..76 => Deed::TouchShard { shard: random.between(0, u64::from(shape.shards) - 1) as u32 },
         76..82 => Deed::Gap { node, ms },
         // Away for longer than anybody can believe in a session: what the backup forgot has ended by then. Whoever restores
-        // one faster breaks invariants, which runs with such a deed in their log show.
+        // one faster breaks invariants: an agent that has seen nothing since the backup was made cannot tell.
         82..83 => {
             let ms = session + random.between(4_000, session);
             Deed::Restore { age_ms: random.between(8_000, 40_000), ms }
         }
-        83..95 => Deed::Drain { node, ms },
-        95..97 => Deed::LoseSession { node },
+        83..88 => Deed::Drain { node, ms },
+        88..90 => Deed::LoseSession { node },
+        90..91 => Deed::LoseIdentity { identity: drawn_identity(random, shape) },
+        91..97 => Deed::DeletePod {
+            identity: drawn_identity(random, shape),
+            force: random.permille(500),
+            again: random.permille(500),
+        },
         _ => return draw_mass(random, shape, at, ms, deeds),
     };
     deeds.push((at, deed));
+}
+
+fn drawn_identity(random: &mut Random, shape: Shape) -> u32 {
+    random.between(0, u64::from(shape.identities.max(1)) - 1) as u32
 }
 
 /// A rack or a room is cut off.

@@ -2,16 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
 
-use crate::lease::shard;
+use super::workloads;
+use crate::lease::{identity, shard};
 
 /// Which collection an object is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Session,
     Shard,
+    Identity,
+    /// All Pods; no Lease.
+    Pod,
+    /// Those Pods that concern the node that asks; no Lease.
+    Hosted,
 }
 
 /// Names an object.
@@ -30,6 +38,7 @@ pub(super) enum Said {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Store {
     objects: BTreeMap<Key, Rc<Lease>>,
+    pods: BTreeMap<String, Arc<Pod>>,
     /// Nodes that have an object.
     registered: BTreeSet<String>,
     version: u64,
@@ -38,13 +47,43 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// That of a new cluster: the shards' Leases are there, and nobody ever held them.
-    pub(super) fn new(shards: u32) -> Self {
+    /// That of a new cluster: the Leases of shards and identities are there, and nobody ever held them.
+    pub(super) fn new(shards: u32, identities: u32) -> Self {
         let mut store = Self::default();
         for shard in 0..shards {
             store.create((Kind::Shard, shard::wire::name(shard)), shard::wire::inert(shard));
         }
+        for number in 0..identities {
+            let name = workloads::identity_name(&workloads::pod_name(number));
+            store.create((Kind::Identity, name.clone()), identity::wire::inert(&name));
+        }
         store
+    }
+
+    pub(super) fn next_uid(&mut self) -> u64 {
+        self.uids += 1;
+        self.uids
+    }
+
+    pub(super) fn pod(&self, name: &str) -> Option<&Arc<Pod>> {
+        self.pods.get(name)
+    }
+
+    pub(super) fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods.values()
+    }
+
+    pub(super) fn put_pod(&mut self, mut pod: Pod) -> Arc<Pod> {
+        self.version += 1;
+        pod.metadata.resource_version = Some(self.version.to_string());
+        let pod = Arc::new(pod);
+        self.pods.insert(pod.metadata.name.clone().unwrap_or_default(), Arc::clone(&pod));
+        pod
+    }
+
+    pub(super) fn drop_pod(&mut self, name: &str) {
+        self.version += 1;
+        self.pods.remove(name);
     }
 
     pub(super) fn version(&self) -> u64 {
@@ -75,8 +114,7 @@ impl Store {
         if self.objects.contains_key(&key) {
             return Said::Conflict;
         }
-        self.uids += 1;
-        lease.metadata.uid = Some(format!("uid-{}", self.uids));
+        lease.metadata.uid = Some(format!("uid-{}", self.next_uid()));
         Said::Written(self.put(key, lease))
     }
 

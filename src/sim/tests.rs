@@ -42,6 +42,11 @@ fn every_rule_that_is_broken_is_caught_by_an_oracle() {
         Rule::MonitorEnds,
         Rule::NamedIsNotFree,
         Rule::HeldUnderSession,
+        Rule::RenewForReal,
+        Rule::ArmFirst,
+        Rule::OnePod,
+        Rule::FreeTheFenced,
+        Rule::AbsentSaysNothing,
     ] {
         let broken = |seed: u64| {
             let shape = Shape { nodes: 20, chaos: 50, session_seconds: 20, ..shape(seed) };

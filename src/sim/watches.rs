@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
 
+use super::pods::{Change, concerns};
 use super::script::{Fate, travel_time};
 use super::store::Kind;
 use super::world::{Event, Process, World};
@@ -17,6 +20,11 @@ pub(super) enum Shown {
     List(Vec<Rc<Lease>>, u64),
     Changed(Rc<Lease>, u64),
     Gone(String),
+    /// All the Pods that are asked for.
+    Pods(Vec<Arc<Pod>>, u64),
+    Pod(Arc<Pod>, u64),
+    /// It is gone, or none of those that are asked for any more.
+    PodGone(Arc<Pod>, u64),
     /// The stream has ended.
     Broken,
 }
@@ -36,10 +44,42 @@ pub(super) struct Subscriptions(BTreeMap<u64, Subscription>);
 impl World {
     /// A watch reaches the coordinator.
     pub(super) fn subscribe(&mut self, to: Process, watch: u64, kind: Kind) {
-        let objects = self.store.of_kind(kind).cloned().collect();
         let version = self.store.version();
+        let name = &self.nodes[to.node].name;
+        let list = match kind {
+            Kind::Pod => Shown::Pods(self.store.pods().cloned().collect(), version),
+            Kind::Hosted => {
+                let pods = self.store.pods().filter(|pod| concerns(pod, name));
+                Shown::Pods(pods.cloned().collect(), version)
+            }
+            Kind::Session | Kind::Shard | Kind::Identity => {
+                Shown::List(self.store.of_kind(kind).cloned().collect(), version)
+            }
+        };
         self.subscriptions.0.insert(watch, Subscription { to, kind, last: self.now });
-        self.show(watch, Shown::List(objects, version));
+        self.show(watch, list);
+    }
+
+    /// Everybody whom this Pod concerns hears of a change.
+    pub(super) fn publish_pod(&mut self, change: &Change) {
+        let version = self.store.version();
+        let watches: Vec<(u64, Kind, usize)> = self
+            .subscriptions
+            .0
+            .iter()
+            .filter(|(_, it)| matches!(it.kind, Kind::Pod | Kind::Hosted))
+            .map(|(watch, it)| (*watch, it.kind, it.to.node))
+            .collect();
+        for (watch, kind, node) in watches {
+            let name = self.nodes[node].name.as_str();
+            let selected = |pod: &&Arc<Pod>| kind == Kind::Pod || concerns(pod, name);
+            let shown = match (&change.before, &change.after) {
+                (_, Some(pod)) if selected(&pod) => Shown::Pod(Arc::clone(pod), version),
+                (Some(pod), _) if selected(&pod) => Shown::PodGone(Arc::clone(pod), version),
+                _ => continue,
+            };
+            self.show(watch, shown);
+        }
     }
 
     /// Everybody who watches this kind hears of a change.

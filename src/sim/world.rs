@@ -5,16 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1 as core;
+
 use super::Outcome;
 use super::agent::{Agent, Part};
 use super::calls::{Call, Reply};
 use super::clock::Clock;
+use super::machine::{Machine, Turn};
 use super::oracles::{Oracles, Violation};
+use super::pods;
 use super::script::{Deed, Fates, Script};
 use super::statistics::Statistics;
 use super::store::Store;
 use super::watches::{Shown, Subscriptions};
-use crate::lease::session::{Input, Record};
+use crate::lease::session::Record;
 use crate::lease::timings::{SessionConfig, SessionTimings};
 use crate::time::Instant;
 
@@ -51,6 +55,11 @@ pub(super) enum Event {
     TellWilling,
     /// A copy of the store is put away.
     Backup(usize),
+    /// A start of a Pod ends, on this node in this boot.
+    Started(usize, u64, String),
+    /// A guard of this node, by its number, has a turn.
+    Guard(usize, u64, Turn),
+    StartGuard(usize),
 }
 
 struct Entry(Reverse<(Duration, u64)>, Event);
@@ -86,6 +95,9 @@ pub(super) struct Node {
     /// The disk does one write after the other: when the last one is done.
     pub(super) disk_done: Duration,
     pub(super) draining: bool,
+    pub(super) machine: Machine,
+    /// Nothing is concluded from absence, and no identity is taken, before this.
+    pub(super) quiet_until: Instant,
     /// Until when each of these lasts.
     pub(super) no_way_up: Duration,
     pub(super) no_way_down: Duration,
@@ -108,21 +120,29 @@ pub(super) struct World {
     pub(super) backups: BTreeMap<usize, Store>,
     /// The coordinator is away until then.
     pub(super) outage: Duration,
+    /// A backup is being restored until then.
+    pub(super) restoring: Duration,
     pub(super) subscriptions: Subscriptions,
     pub(super) nodes: Vec<Node>,
+    /// The Node of each: ready, and not ready.
+    pub(super) node_objects: Vec<(Arc<core::Node>, Arc<core::Node>)>,
+    /// Whose turn it is.
+    pub(super) turn: Option<Process>,
     /// Nodes that the monitor says are ready, and whether the agents have heard.
     pub(super) ready: Arc<BTreeSet<String>>,
     pub(super) ready_told: bool,
     pub(super) oracles: Oracles,
     pub(super) statistics: Statistics,
     pub(super) violation: Option<Violation>,
+    /// What happened, in words, if somebody wants to know.
+    pub(super) history: Option<Vec<(Duration, String)>>,
 }
 
 impl World {
     pub(super) fn new(script: Script, fates: Fates) -> Self {
         let shape = script.shape;
         let timings = SessionTimings::of_duration(Duration::from_secs(shape.session_seconds));
-        let nodes = script
+        let nodes: Vec<Node> = script
             .clocks
             .iter()
             .enumerate()
@@ -136,6 +156,8 @@ impl World {
                 seen_version: 0,
                 disk_done: Duration::ZERO,
                 draining: false,
+                machine: Machine { level: script.level(number), ..Machine::default() },
+                quiet_until: Instant::default(),
                 no_way_up: Duration::ZERO,
                 no_way_down: Duration::ZERO,
                 paused: Duration::ZERO,
@@ -152,9 +174,12 @@ impl World {
             messages: 0,
             queue: BinaryHeap::new(),
             events: 0,
-            store: Store::new(shape.shards),
+            store: Store::new(shape.shards, shape.identities),
+            node_objects: nodes.iter().map(|node| objects_of(&node.name)).collect(),
+            turn: None,
             backups: BTreeMap::new(),
             outage: Duration::ZERO,
+            restoring: Duration::ZERO,
             subscriptions: Subscriptions::default(),
             nodes,
             ready: Arc::default(),
@@ -162,6 +187,21 @@ impl World {
             oracles: Oracles::default(),
             statistics: Statistics::default(),
             violation: None,
+            history: None,
+        }
+    }
+
+    /// The same, which tells what happens.
+    pub(super) fn telling(mut self) -> Self {
+        self.history = Some(Vec::new());
+        self
+    }
+
+    /// Remembers what happened, if somebody wants to know.
+    pub(super) fn tell(&mut self, what: impl FnOnce(&Self) -> String) {
+        if let Some(mut history) = self.history.take() {
+            history.push((self.now, what(self)));
+            self.history = Some(history);
         }
     }
 
@@ -171,6 +211,7 @@ impl World {
         let warm_up = (d + m) * 2;
         for node in 0..self.nodes.len() {
             self.at(Duration::from_millis(node as u64 * 7), Event::Start(node));
+            self.at(Duration::from_millis(node as u64 * 7), Event::StartGuard(node));
         }
         let deeds = self.script.deeds.clone();
         for (index, (at, deed)) in deeds.iter().enumerate() {
@@ -188,7 +229,12 @@ impl World {
         self.expect_liveness();
         self.statistics.add_many("messages", self.messages);
         self.statistics.add_many("events", self.events);
-        Outcome { script: self.script, statistics: self.statistics, violation: self.violation }
+        Outcome {
+            script: self.script,
+            statistics: self.statistics,
+            violation: self.violation,
+            history: self.history.unwrap_or_default(),
+        }
     }
 
     fn run_until(&mut self, end: Duration) {
@@ -228,7 +274,7 @@ impl World {
                     world.shown(agent, watch, shown);
                 });
             }
-            Event::Local(to, part) => self.wake(to, Event::Local(to, part), |world, agent| {
+            Event::Local(to, part) => self.wake(to, Event::Local(to, part.clone()), |world, agent| {
                 world.ended(agent, part);
             }),
             Event::Kept(to, number, record) => {
@@ -251,6 +297,9 @@ impl World {
             Event::Start(node) => self.start(node),
             Event::Undrain(node) => self.undrain(node),
             Event::TellWilling => self.tell_willing(),
+            Event::Started(node, boot, uid) => self.started(node, boot, uid),
+            Event::Guard(node, guard, turn) => self.guard_turn(node, guard, turn),
+            Event::StartGuard(node) => self.start_guard(node),
             Event::Backup(index) => drop(self.backups.insert(index, self.store.clone())),
         }
     }
@@ -275,8 +324,10 @@ impl World {
             return self.at(paused, again);
         }
         let Some(mut agent) = self.nodes[to.node].agent.take() else { return };
+        self.turn = Some(to);
         turn(self, &mut agent);
         self.settle(&mut agent);
+        self.turn = None;
         self.nodes[to.node].agent = Some(agent);
         self.look_at(to.node);
     }
@@ -309,13 +360,9 @@ impl World {
             self.speak_to(node, |world, agent| world.hear_willing(agent, willing));
         }
     }
+}
 
-    /// Input to the machine of the session, of a local kind.
-    pub(super) fn session_input(part: Part) -> Option<Input> {
-        match part {
-            Part::Persisted(number) => Some(Input::Persisted(number)),
-            Part::Fenced(number) => Some(Input::Fenced(number)),
-            Part::Quiesced(_) | Part::Resubscribe(_) => None,
-        }
-    }
+/// A node's object, ready and not ready.
+fn objects_of(name: &str) -> (Arc<core::Node>, Arc<core::Node>) {
+    (Arc::new(pods::node(name, true)), Arc::new(pods::node(name, false)))
 }

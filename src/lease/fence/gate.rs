@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::FenceLevel;
+use crate::lease::rule::{Rule, is_kept};
 use crate::lease::session::SessionId;
 use crate::time::Instant;
 
@@ -112,11 +113,12 @@ impl Gate {
         if named.pod_uid != pod_uid {
             return Err(Shut::HeldFor(named.pod_uid.clone()));
         }
-        if self.fence > FenceLevel::None && self.armed.get(pod_uid) != Some(session) {
+        let armed = self.armed.get(pod_uid) == Some(session) || !is_kept(Rule::ArmFirst);
+        if self.fence > FenceLevel::None && !armed {
             return Err(Shut::Unarmed);
         }
         let alive = |(uid, life): &(&String, &Life)| *uid != pod_uid && **life != Life::Dead;
-        match self.lives.iter().find(alive) {
+        match self.lives.iter().find(alive).filter(|_| is_kept(Rule::OnePod)) {
             Some((uid, _)) => Err(Shut::Alive(uid.clone())),
             None => Ok(()),
         }

@@ -229,6 +229,9 @@ impl Fence {
 
     /// When [`Input::Tick`] is due, if nothing else happens before.
     pub fn next_deadline(&self) -> Option<Instant> {
+        if !self.fences() {
+            return None;
+        }
         self.pods.values().filter_map(|pod| self.wake(pod)).min()
     }
 

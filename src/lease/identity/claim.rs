@@ -6,6 +6,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 
 use super::{Claim, Effect, Input, Report, Request, State, Wanted, wire};
 use crate::lease::fence::FenceLevel;
+use crate::lease::rule::{Rule, is_kept};
 use crate::lease::session::{Answer, SessionId};
 use crate::lease::shard::Held;
 use crate::lease::timings::SessionConfig;
@@ -31,9 +32,9 @@ impl Claim {
         Self {
             wanted,
             config,
-            state: State::Arming,
+            state: if is_kept(Rule::ArmFirst) { State::Arming } else { State::Taking(None) },
             session: None,
-            level: FenceLevel::None,
+            level: if is_kept(Rule::ArmFirst) { FenceLevel::None } else { FenceLevel::Kill },
             held: BTreeMap::new(),
             lost: BTreeMap::new(),
             unconfirmed: None,
@@ -378,7 +379,8 @@ impl Claim {
 
     fn is_own(&self, lease: &Lease) -> bool {
         let session = wire::session(lease);
-        session.is_some() && session == self.session && wire::pod_uid(lease) == self.wanted.pod_uid
+        let its_pod = wire::pod_uid(lease) == self.wanted.pod_uid || !is_kept(Rule::OnePod);
+        session.is_some() && session == self.session && its_pod
     }
 
     fn verdict(&mut self, lease: &Lease, now: Instant) -> Verdict {

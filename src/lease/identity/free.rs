@@ -6,6 +6,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 
 use super::wire;
 use crate::lease::fence::{Failover, FenceLevel};
+use crate::lease::rule::{Rule, is_kept};
 use crate::lease::session::SessionId;
 use crate::lease::wire as leases;
 
@@ -23,7 +24,7 @@ pub enum Standing {
 /// How this session stands, by the Lease of its node as read consistently. An absent Lease says nothing.
 pub fn standing(session: &SessionId, lease: Option<&Lease>) -> Standing {
     let Some(lease) = lease.filter(|lease| leases::uid(lease) == session.lease_uid) else {
-        return Standing::Alive;
+        return if is_kept(Rule::AbsentSaysNothing) { Standing::Alive } else { Standing::Over };
     };
     let epoch = leases::epoch(lease);
     match epoch.cmp(&session.epoch) {
@@ -81,7 +82,7 @@ pub fn free(lease: &Lease, case: Case) -> Result<Lease, Kept> {
     match case {
         Case { tied: true, .. } => Err(Kept::Tied),
         Case { wish: Failover::Never, .. } => Err(Kept::Never),
-        Case { wish, .. } if !level.frees(wish) => Err(Kept::Level(level)),
+        Case { wish, .. } if !level.frees(wish) && is_kept(Rule::FreeTheFenced) => Err(Kept::Level(level)),
         Case { braked: true, .. } => Err(Kept::Braked),
         _ => Ok(wire::freed(lease.clone())),
     }

@@ -191,14 +191,19 @@ impl Session {
             sent: now,
             wall: self.wall,
         };
-        let lease = Box::new(wire::renewed((*held.lease).clone(), &stamp));
+        let lease = if is_kept(Rule::RenewForReal) {
+            Box::new(wire::renewed((*held.lease).clone(), &stamp))
+        } else {
+            held.lease.clone()
+        };
         self.send(Kind::Renew, now, |number| Effect::Update(number, lease));
     }
 
     pub(super) fn renewed(&mut self, request: Request, lease: Lease, now: Instant) {
         let pace = self.pace();
         let State::Held(held) = &mut self.state else { return };
-        if wire::uid(&lease) != held.id.lease_uid || wire::version(&lease) == wire::version(&held.lease) {
+        let unchanged = wire::version(&lease) == wire::version(&held.lease) && is_kept(Rule::RenewForReal);
+        if wire::uid(&lease) != held.id.lease_uid || unchanged {
             return self.failed(request, now);
         }
         let from = if is_kept(Rule::CountFromSending) { request.sent } else { now };
