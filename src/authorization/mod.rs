@@ -111,6 +111,8 @@ pub struct Resource<'a> {
     pub name: &'a str,
     /// Field selector of a list or watch, as it was sent.
     pub fields: &'a str,
+    /// Label selector of a list or watch, as it was sent.
+    pub labels: &'a str,
 }
 
 impl Resource<'_> {

@@ -235,7 +235,8 @@ mod tests {
         ];
         let user = User::new("eve", &[]);
         for (value, [verb, group, resource, subresource, name], expected) in cases {
-            let asked = Resource { group, resource, subresource, namespace: "a", name, fields: "" };
+            let asked =
+                Resource { group, resource, subresource, namespace: "a", name, fields: "", labels: "" };
             let attributes = Attributes { user: &user, verb, subject: Subject::Resource(asked) };
             assert_eq!(rule(&value).allows(&attributes), expected, "{value}: {verb} {asked:?}");
         }

@@ -442,7 +442,8 @@ mod tests {
             index.put(Part::Binding, "a", role, &binding);
         }
         let who_may = |verb: &str, group: &str, resource: &str, subresource: &str| {
-            let asked = Resource { group, resource, subresource, namespace: "a", name: "x", fields: "" };
+            let asked =
+                Resource { group, resource, subresource, namespace: "a", name: "x", fields: "", labels: "" };
             ["view", "edit", "admin", "cluster-admin"]
                 .into_iter()
                 .filter(|name| {

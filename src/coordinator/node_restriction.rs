@@ -16,6 +16,7 @@ use crate::coordinator::rules::is;
 use crate::coordinator::state::{Draft, Key, Object};
 use crate::coordinator::update::same;
 use crate::coordinator::{metadata, state};
+use crate::lease::ticket;
 
 /// Where nodes keep their sessions.
 const SESSIONS: &str = "kube-node-lease";
@@ -250,7 +251,17 @@ impl NodeRestriction {
         }
     }
 
+    /// Whether it gives a ticket of a rollout back that it holds.
+    fn gives_back(&self, write: &Intended<'_>) -> bool {
+        let Some(old) = write.old.filter(|_| write.new.is_none()) else { return false };
+        let labels = &old["metadata"]["labels"];
+        labels[ticket::KIND_LABEL] == ticket::KIND && old["spec"]["holderIdentity"] == self.node.as_str()
+    }
+
     fn lease(&self, write: &Intended<'_>, draft: &Draft<'_>) -> Result<(), String> {
+        if self.gives_back(write) {
+            return Ok(());
+        }
         if write.namespace == identities::NAMESPACE {
             return identities::check(&self.node, write, draft);
         }

@@ -1,5 +1,7 @@
 //! The `explain` command: asks the coordinator for what there is, and the pure functions for what follows from it.
 
+mod rollout;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -49,6 +51,9 @@ pub async fn run(flags: Explain) -> anyhow::Result<()> {
     }
     let mut cluster = cluster(&client, nodes).await?;
     let mut before = subject.explain(&cluster);
+    if let Subject::DaemonSet(set) = &subject {
+        rollout::tell(&client, set, &cluster, &mut before).await?;
+    }
     before.nodes.retain(|answer| chosen(&answer.node));
     if let Subject::Pod(pod) = &subject {
         let line = identity::line(&client, &flags.namespace, &pod.name_any()).await?;

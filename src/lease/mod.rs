@@ -13,5 +13,6 @@ pub mod monitor;
 pub(crate) mod rule;
 pub mod session;
 pub mod shard;
+pub mod ticket;
 pub mod timings;
 pub mod wire;

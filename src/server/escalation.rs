@@ -76,7 +76,8 @@ impl Escalation {
     }
 
     fn may(&self, user: &User, verb: &str, resource: &str, namespace: &str, name: &str) -> bool {
-        let asked = Resource { group: GROUP, resource, subresource: "", namespace, name, fields: "" };
+        let asked =
+            Resource { group: GROUP, resource, subresource: "", namespace, name, fields: "", labels: "" };
         let attributes = Attributes { user, verb, subject: Subject::Resource(asked) };
         self.authorizers.decide(&attributes) == Decision::Allow
     }

@@ -1,6 +1,7 @@
-//! Status and revisions of a DaemonSet, as Kubernetes' own controller keeps them. Which node hosts its Pods, the nodes
-//! decide themselves.
+//! Status and revisions of a DaemonSet, as Kubernetes' own controller keeps them, and the tickets of its rollout. Which
+//! node hosts its Pods, the nodes decide themselves.
 
+pub mod rollout;
 mod tally;
 
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub struct Case<'a> {
     pub revisions: Vec<Arc<Object>>,
     /// Revisions that it selects and nobody controls.
     pub orphan_revisions: Vec<Arc<Object>>,
+    /// Leases it controls: the tickets of its rollout.
+    pub leases: Vec<Arc<Object>>,
     /// Now.
     pub wall: WallTime,
 }
@@ -48,7 +51,7 @@ pub fn hash(set: &Object) -> String {
 
 /// What is to be written. Looks again when a Pod that is ready will have been so for `minReadySeconds`.
 pub fn plan(case: Case<'_>) -> Plan {
-    let Case { set, selector, tally, strays, orphans, revisions, orphan_revisions, wall } = case;
+    let Case { set, selector, tally, strays, orphans, revisions, orphan_revisions, leases, wall } = case;
     let mut plan = Plan::default();
     let pods = children::claim(set, selector, |_| true, None, strays, orphans);
     let revisions = children::claim(set, selector, |_| true, None, revisions, orphan_revisions);
@@ -67,6 +70,9 @@ pub fn plan(case: Case<'_>) -> Plan {
             Current::Collision => collision = true,
         }
         plan.then(trimmed);
+        if !collision {
+            plan.then(rollout::tickets(set, tally, &leases));
+        }
     }
     let (status, wake) = status(set, tally, collision, wall);
     plan.then(action::status(set, &status).into_iter().collect::<Vec<Action>>());

@@ -48,6 +48,7 @@ pub const NAMESPACES: usize = 1;
 
 const POD: (&str, &str) = ("", "Pod");
 const REPLICA_SET: (&str, &str) = ("apps", "ReplicaSet");
+const LEASE: (&str, &str) = ("coordination.k8s.io", "Lease");
 const REVISION: (&str, &str) = ("apps", "ControllerRevision");
 
 /// See the module.
@@ -71,7 +72,7 @@ pub static CONTROLLERS: &[Controller] = &[
     Controller {
         name: "daemonset",
         owner: Some(("apps", "DaemonSet")),
-        children: &[POD, REVISION],
+        children: &[POD, REVISION, LEASE],
         claims: &[POD, REVISION],
         tells_failures: false,
         plan: care_for_daemon_set,
@@ -351,6 +352,7 @@ fn care_for_daemon_set(view: &mut View, uid: &str, moment: &Moment<'_>) -> Optio
     let orphans = view.orphans(pod, &set, &selector);
     let revisions = view.children(revision, uid);
     let orphan_revisions = view.orphans(revision, &set, &selector);
+    let leases = view.children(id("coordination.k8s.io", "Lease"), uid);
     let case = daemon_set::Case {
         set: &set,
         selector: &selector,
@@ -359,6 +361,7 @@ fn care_for_daemon_set(view: &mut View, uid: &str, moment: &Moment<'_>) -> Optio
         orphans,
         revisions,
         orphan_revisions,
+        leases,
         wall: moment.wall,
     };
     Some(daemon_set::plan(case))

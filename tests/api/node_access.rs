@@ -150,6 +150,22 @@ async fn a_node_registers_itself_within_its_labels_and_keeps_its_session() {
         &n1.post(elsewhere, &lease("n1")).await,
         "can only access leases in the \"kube-node-lease\" system namespace",
     );
+
+    // The tickets of rollouts that it holds, it gives back.
+    let ticket = |name: &str, holder: &str| {
+        let labels = json!({ "leasehold.dev/kind": "ticket", "leasehold.dev/holder": holder });
+        json!({ "metadata": { "name": name, "labels": labels }, "spec": { "holderIdentity": holder } })
+    };
+    for (name, holder) in [("ticket-u-0", "n1"), ("ticket-u-1", "n2")] {
+        assert_eq!(server.post(elsewhere, &ticket(name, holder)).await.0, 201);
+    }
+    let own = n1.get(&format!("{elsewhere}?labelSelector=leasehold.dev%2Fholder%3Dn1")).await;
+    assert_eq!(own.1["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(n1.delete(&format!("{elsewhere}/ticket-u-0")).await.0, 200);
+    refused(
+        &n1.delete(&format!("{elsewhere}/ticket-u-1")).await,
+        "can only access leases in the \"kube-node-lease\" system namespace",
+    );
     server.running.stop().await;
 }
 

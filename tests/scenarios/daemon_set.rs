@@ -8,6 +8,8 @@
 //! pod p1 PHASE|ready|unready|relabelled|deleted|gone    what happens to a Pod; p1, p2 … in the order they were made
 //! pod p9 of NAME [YAML]     a Pod that somebody else made: YAML of its metadata below
 //! refuse p1 MESSAGE         the coordinator refuses the Pod for good
+//! ticket NAME               the node holds a ticket of the DaemonSet's rollout
+//! ticket NAME gone          it does no more
 //! run 12s                   time passes
 //! why NAME                  how the DaemonSet stands on the node
 //! ```
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use leasehold::agent::daemon_set::{Action, DaemonSets, Obstacle, REVISION_LABEL, Source};
 use leasehold::api::hash::Stored;
@@ -77,6 +80,8 @@ impl World for DaemonSetWorld {
                 self.machine.create_refused(pod, &message.join(" "), self.clock());
             }
             ["run", span] => self.run(span),
+            ["ticket", name] => self.machine.ticket_changed(&ticket_of(&format!("uid-{name}"))),
+            ["ticket", name, "gone"] => self.machine.ticket_gone(&format!("ticket-uid-{name}")),
             ["why", name] => {
                 let uid = format!("uid-{name}");
                 let standing = self.machine.standing(&uid).expect("the DaemonSet is known");
@@ -143,6 +148,10 @@ impl DaemonSetWorld {
             Action::ReleasePod { uid, owner_uid } => {
                 self.tell(&format!("releases {uid} from {owner_uid}"));
                 self.change(&uid, |pod| pod["metadata"]["ownerReferences"] = json!([]));
+            }
+            Action::GiveBack(ticket) => {
+                self.tell(&format!("gives {} back", ticket.uid));
+                self.machine.ticket_gone(&ticket.uid);
             }
             Action::Record(occurrence) => {
                 let kind = if occurrence.warning { "Warning" } else { "Normal" };
@@ -267,6 +276,21 @@ impl DaemonSetWorld {
         }
         self.now = end;
     }
+}
+
+/// The ticket of a DaemonSet that this node holds.
+pub(crate) fn ticket_of(set: &str) -> Lease {
+    let lease = json!({
+        "metadata": {
+            "name": format!("ticket-{set}-0"), "namespace": "default", "uid": format!("ticket-{set}"),
+            "labels": { "leasehold.dev/kind": "ticket", "leasehold.dev/holder": "n1" },
+            "ownerReferences": [{
+                "apiVersion": "apps/v1", "kind": "DaemonSet", "name": "x", "uid": set, "controller": true,
+            }],
+        },
+        "spec": { "holderIdentity": "n1" },
+    });
+    serde_json::from_value(lease).expect("a Lease")
 }
 
 /// `web-x2k4…` is enough of `web-x2k4bcdfgh`.

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use leasehold::agent::daemon_set::{Action, DaemonSets, REVISION_LABEL, Source};
+use leasehold::agent::daemon_set::{Action, DaemonSets, Departure, REVISION_LABEL, Source};
 use leasehold::api::hash::Stored;
 use leasehold::time::{Instant, WallTime};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+
+use super::daemon_set::ticket_of;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -45,6 +47,8 @@ enum Step {
     Pod(usize, Fate),
     /// A second Pod of a DaemonSet turns up: one that was made before a crash.
     Double(usize),
+    /// The node gets a ticket of the DaemonSet's rollout, or loses it.
+    Ticket(usize, bool),
     /// The n-th thing that was asked for happens, or is refused.
     Answer(usize, bool),
     /// The agent is started again: it hears everything anew, in another order.
@@ -80,6 +84,8 @@ struct World {
     asked: VecDeque<Action>,
     /// Pods whose departure was refused: it is asked for again.
     refused: BTreeSet<String>,
+    /// UIDs of the tickets that the node holds.
+    tickets: BTreeSet<String>,
     drawn: u32,
 }
 
@@ -94,6 +100,7 @@ impl World {
             pods: BTreeMap::new(),
             asked: VecDeque::new(),
             refused: BTreeSet::new(),
+            tickets: BTreeSet::new(),
             drawn: 0,
         };
         world.restart(0);
@@ -119,6 +126,7 @@ impl World {
             }
             Step::Pod(pod, fate) => self.befall(pod, fate),
             Step::Double(set) => self.double(set),
+            Step::Ticket(set, is_held) => self.ticket(set, is_held),
             Step::Answer(which, granted) => self.answer(which, granted),
             Step::Restart(turn) => self.restart(turn),
             Step::Pass(span) => self.now += span,
@@ -137,8 +145,41 @@ impl World {
         self.machine.daemon_set_changed(self.stored(set));
     }
 
+    fn ticket(&mut self, set: usize, is_held: bool) {
+        let Some((uid, ..)) = self.sets.get(&set) else { return };
+        let held = format!("ticket-{uid}");
+        if is_held {
+            self.machine.ticket_changed(&ticket_of(uid));
+            self.tickets.insert(held);
+        } else {
+            self.machine.ticket_gone(&held);
+            self.tickets.remove(&held);
+        }
+    }
+
+    /// The rollout comes to this node.
+    fn issue_tickets(&mut self) {
+        let outdated: Vec<usize> = self
+            .sets
+            .iter()
+            .filter(|(_, (_, _, written))| written.strategy != Strategy3::OnDelete)
+            .filter(|(set, (uid, ..))| {
+                let revision = self.stored(**set).revision().to_owned();
+                let mut pods =
+                    self.pods.values().filter(|pod| pod["metadata"]["ownerReferences"][0]["uid"] == **uid);
+                pods.any(|pod| pod["metadata"]["labels"][REVISION_LABEL] != revision.as_str())
+            })
+            .map(|(set, _)| *set)
+            .collect();
+        for set in outdated {
+            self.ticket(set, true);
+        }
+    }
+
     fn delete(&mut self, set: usize) {
         if let Some((uid, ..)) = self.sets.remove(&set) {
+            self.machine.ticket_gone(&format!("ticket-{uid}"));
+            self.tickets.remove(&format!("ticket-{uid}"));
             self.machine.daemon_set_gone(&uid);
         }
     }
@@ -275,6 +316,9 @@ impl World {
         for owner in self.machine.unknown_owners() {
             self.machine.daemon_set_gone(&owner);
         }
+        for uid in &self.tickets {
+            self.machine.ticket_changed(&ticket_of(uid.trim_start_matches("ticket-")));
+        }
         self.machine.know(Source::Coordinator);
     }
 
@@ -292,9 +336,19 @@ impl World {
         for action in actions {
             match &action {
                 Action::CreatePod(pod) => self.check_creation(pod)?,
-                Action::DeletePod { uid, .. } => {
+                Action::DeletePod { uid, why } => {
+                    if *why == Departure::Outdated {
+                        let owner = self.pods[uid]["metadata"]["ownerReferences"][0]["uid"].clone();
+                        let held = format!("ticket-{}", owner.as_str().unwrap_or_default());
+                        prop_assert!(self.tickets.contains(&held), "I6: {} goes without a ticket", uid);
+                    }
                     prop_assert!(named.insert(uid.clone()), "{} is ended twice", uid);
                     prop_assert!(self.pods.contains_key(uid), "{} is ended and not there", uid);
+                }
+                Action::GiveBack(ticket) => {
+                    self.tickets.remove(&ticket.uid);
+                    self.machine.ticket_gone(&ticket.uid);
+                    continue;
                 }
                 Action::AdoptPod { .. } | Action::ReleasePod { .. } => {
                     return Err(TestCaseError::fail(format!("{action:?}")));
@@ -327,6 +381,7 @@ impl World {
                 Action::CreatePod(_)
                 | Action::AdoptPod { .. }
                 | Action::ReleasePod { .. }
+                | Action::GiveBack(_)
                 | Action::Record(_) => None,
             })
             .collect();
@@ -346,6 +401,7 @@ impl World {
     /// Everything asked for happens, what goes is gone, what runs becomes ready, until nothing more is to be done.
     fn settle(&mut self) -> Result<(), TestCaseError> {
         for _ in 0..200 {
+            self.issue_tickets();
             self.plan()?;
             while !self.asked.is_empty() {
                 self.answer(0, true);
@@ -397,6 +453,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<bool>(), taint).prop_map(|(gpu, taint)| Step::Node { gpu, taint }),
         4 => (0usize..4, fate).prop_map(|(pod, fate)| Step::Pod(pod, fate)),
         1 => (0usize..3).prop_map(Step::Double),
+        4 => (0usize..3, prop::bool::weighted(0.8)).prop_map(|(set, is_held)| Step::Ticket(set, is_held)),
         8 => (0usize..4, prop::bool::weighted(0.8)).prop_map(|(which, granted)| Step::Answer(which, granted)),
         1 => (0usize..3).prop_map(Step::Restart),
         3 => prop_oneof![Just(10u64), 100u64..5_000, 5_000u64..100_000].prop_map(|ms| Step::Pass(Duration::from_millis(ms))),

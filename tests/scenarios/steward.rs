@@ -14,6 +14,10 @@
 //! end POD Succeeded|Failed   its phase; it ended now
 //! remove POD                 its grace period is over
 //! refuse KIND WHY / accept   creations are refused, or not any more
+//! node NODE                  a node that is up; up NODE / down NODE
+//! host SET NODE              the node has a Pod of the DaemonSet's newest revision, in place of what it had
+//! give back NODE             the node gives its ticket back
+//! tickets                    who holds them
 //! run 10s                    time passes
 //! restart                    another steward takes over: it lists everything
 //! show KIND                  what there is
@@ -24,9 +28,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use leasehold::api::kinds::KINDS;
+use leasehold::lease::ticket;
 use leasehold::steward::Steward;
 use leasehold::steward::action::Propagation;
-use leasehold::steward::object::{KindId, id};
+use leasehold::steward::daemon_set;
+use leasehold::steward::object::{KindId, Object, id};
 use leasehold::time::{Instant, WallTime};
 use serde_json::{Value, json};
 
@@ -104,6 +110,17 @@ impl World for StewardWorld {
                 self.run(Duration::from_secs(seconds));
             }
             ["restart"] => self.restart(),
+            ["node", name] => {
+                let node = json!({ "metadata": { "name": name }, "status": ready_node(true) });
+                self.store.create(id("", "Node"), node).expect("created");
+            }
+            [fate @ ("up" | "down"), name] => {
+                let patch = json!({ "status": ready_node(*fate == "up") });
+                self.store.patch(id("", "Node"), name, &patch).expect("changed");
+            }
+            ["host", set, node] => self.host(set, node),
+            ["give", "back", node] => self.give_back(node),
+            ["tickets"] => return self.tickets(),
             ["show", of] => return self.show(kind(of)),
             _ => panic!("no such input: {line}"),
         }
@@ -115,6 +132,49 @@ impl World for StewardWorld {
         let told = std::mem::take(&mut self.store.told);
         told.into_iter().fold(String::new(), |mut text, line| {
             let _ = writeln!(text, "{line}");
+            text
+        })
+    }
+}
+
+fn ready_node(is_ready: bool) -> Value {
+    let status = if is_ready { "True" } else { "Unknown" };
+    json!({ "conditions": [{ "type": "Ready", "status": status }] })
+}
+
+/// A DaemonSet's nodes, as far as a steward sees them.
+impl StewardWorld {
+    /// A node replaces its Pod, if it has one, by one of the newest revision, not ready yet.
+    fn host(&mut self, set: &str, node: &str) {
+        let of = self.store.get(id("apps", "DaemonSet"), set).expect("a DaemonSet").clone();
+        let object = Object::read(id("apps", "DaemonSet"), of).expect("a DaemonSet");
+        let hash = daemon_set::hash(&object);
+        let name = format!("{set}-{node}");
+        if self.store.delete(id("", "Pod"), &name, None) {
+            self.store.remove(&name);
+        }
+        let mut labels = object["spec"]["template"]["metadata"]["labels"].clone();
+        labels[daemon_set::REVISION_LABEL] = hash.into();
+        let owners = json!([object.controls()]);
+        let metadata = json!({ "name": name, "labels": labels, "ownerReferences": owners });
+        let pod = json!({ "metadata": metadata, "spec": { "containers": [] } });
+        self.store.create(id("", "Pod"), pod).expect("made");
+        self.bind(&name, node);
+    }
+
+    fn give_back(&mut self, node: &str) {
+        let lease = id("coordination.k8s.io", "Lease");
+        let held = self.store.all(lease).find(|lease| lease["spec"]["holderIdentity"] == node);
+        let name =
+            held.and_then(|lease| lease["metadata"]["name"].as_str()).expect("it holds one").to_owned();
+        self.store.delete(lease, &name, None);
+    }
+
+    fn tickets(&self) -> String {
+        let all = self.store.all(id("coordination.k8s.io", "Lease"));
+        all.fold(String::new(), |mut text, lease| {
+            let of = lease["metadata"]["name"].as_str().and_then(ticket::slot);
+            let _ = writeln!(text, "= slot {of:?} {}", lease["spec"]["holderIdentity"]);
             text
         })
     }

@@ -7,6 +7,8 @@ mod image;
 #[allow(clippy::disallowed_methods, reason = "the tests have no driver: they wait for real programs")]
 mod leaks;
 mod registry;
+#[allow(clippy::disallowed_methods, reason = "the tests have no driver: they wait for real programs")]
+mod second;
 mod slow_registry;
 #[allow(clippy::disallowed_methods, reason = "the tests have no driver: they wait for real programs")]
 mod up;
@@ -15,5 +17,6 @@ pub use containerd::{Containerd, on_path, unique};
 pub use image::{Blobs, TestImage, digest_of};
 pub use leaks::Traces;
 pub use registry::Registry;
+pub use second::{Second, leasehold};
 pub use slow_registry::SlowRegistry;
 pub use up::{BUSYBOX, PATIENCE, Up, feed, pod_manifest};

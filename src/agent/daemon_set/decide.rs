@@ -49,6 +49,8 @@ pub(super) struct Case<'a> {
     pub(super) obstacle: Option<Obstacle>,
     /// When failed Pods may be replaced; none: now.
     pub(super) failed_until: Option<Instant>,
+    /// The node holds a ticket of the rollout.
+    pub(super) has_ticket: bool,
     pub(super) now: Instant,
 }
 
@@ -57,6 +59,8 @@ pub(super) struct Case<'a> {
 pub(super) struct Decision {
     pub(super) departures: Vec<(String, Departure)>,
     pub(super) create: bool,
+    /// The ticket has served.
+    pub(super) give_back: bool,
     pub(super) standing: Standing,
     /// When time alone may change the decision.
     pub(super) wake: Option<Instant>,
@@ -64,7 +68,7 @@ pub(super) struct Decision {
 
 impl Decision {
     fn standing(standing: Standing) -> Self {
-        Self { departures: Vec::new(), create: false, standing, wake: None }
+        Self { departures: Vec::new(), create: false, give_back: false, standing, wake: None }
     }
 }
 
@@ -87,6 +91,13 @@ pub(super) fn decide(case: &Case<'_>) -> Decision {
             (Course::Running, _) => {}
         }
     }
+    if case.has_ticket {
+        match served(case) {
+            Served::Yes => decision.give_back = true,
+            Served::At(at) => decision.wake = Some(decision.wake.map_or(at, |wake| wake.min(at))),
+            Served::No => {}
+        }
+    }
     // Stop before start: what has ended, and perhaps waits for its back-off, goes before the next comes.
     if !ended.is_empty() && decision.create {
         decision.create = false;
@@ -98,6 +109,25 @@ pub(super) fn decide(case: &Case<'_>) -> Decision {
         };
     }
     decision
+}
+
+/// How far the ticket has served.
+enum Served {
+    Yes,
+    /// By time alone it will have.
+    At(Instant),
+    No,
+}
+
+/// A ticket has served when no Pod of an older revision is left and the one of the newest is available.
+fn served(case: &Case<'_>) -> Served {
+    let is_alone = case.pods.iter().all(|pod| pod.current && !pod.leaving && pod.course == Course::Running);
+    let available = case.pods.iter().filter(|_| is_alone).find_map(|pod| pod.available_at);
+    match available {
+        Some(at) if at <= case.now => Served::Yes,
+        Some(at) => Served::At(at),
+        None => Served::No,
+    }
 }
 
 /// No Pod may stay here.
@@ -118,7 +148,7 @@ fn replace(case: &Case<'_>, running: &[&Present]) -> Decision {
     let mut decision = Decision::standing(Standing::Hosted);
     decision.departures = duplicates.map(|pod| (pod.uid.clone(), Departure::Duplicate)).collect();
     if updates && !kept.current {
-        match obstacle(case, Some(&kept.uid)) {
+        match obstacle(case, Some(&kept.uid)).or_else(|| no_ticket(case)) {
             None => {
                 decision.departures.push((kept.uid.clone(), Departure::Outdated));
                 decision.standing = Standing::Leaving;
@@ -142,7 +172,7 @@ fn surge(case: &Case<'_>, running: &[&Present]) -> Decision {
         (None, None) => first(case, false),
         (Some(_), None) => Decision::standing(Standing::Hosted),
         (None, Some(_)) if case.starting => Decision::standing(Standing::Surging),
-        (None, Some(_)) => match obstacle(case, None) {
+        (None, Some(_)) => match obstacle(case, None).or_else(|| no_ticket(case)) {
             None => Decision { create: true, ..Decision::standing(Standing::Surging) },
             Some(obstacle) => {
                 Decision { wake: due(&obstacle), ..Decision::standing(Standing::Outdated(obstacle)) }
@@ -182,6 +212,11 @@ fn first(case: &Case<'_>, is_leaving: bool) -> Decision {
     }
 }
 
+/// A Pod of an older revision is replaced under a ticket.
+fn no_ticket(case: &Case<'_>) -> Option<Obstacle> {
+    (!case.has_ticket).then_some(Obstacle::Ticket)
+}
+
 /// What keeps a new Pod away, room included; `leaving` is one that will have gone by then.
 fn obstacle(case: &Case<'_>, leaving: Option<&str>) -> Option<Obstacle> {
     stationary(case).or_else(|| {
@@ -201,7 +236,11 @@ fn stationary(case: &Case<'_>) -> Option<Obstacle> {
 fn due(obstacle: &Obstacle) -> Option<Instant> {
     match obstacle {
         Obstacle::Failed { until } | Obstacle::Refused { until, .. } => Some(*until),
-        Obstacle::Placement(_) | Obstacle::Deleted | Obstacle::Selector | Obstacle::Offline => None,
+        Obstacle::Placement(_)
+        | Obstacle::Ticket
+        | Obstacle::Deleted
+        | Obstacle::Selector
+        | Obstacle::Offline => None,
     }
 }
 

@@ -22,6 +22,17 @@ pub enum Source {
     Coordinator,
 }
 
+/// The right to replace a DaemonSet's Pod here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Namespace of its Lease.
+    pub namespace: String,
+    /// Name of its Lease.
+    pub name: String,
+    /// UID of its Lease.
+    pub uid: String,
+}
+
 /// What the node wants done. All but [`Action::Record`] are answered: by `pod_changed` or `pod_gone` once it is so,
 /// or by a refusal. A change of owners that was refused is answered by `pod_changed` with the Pod as it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +62,8 @@ pub enum Action {
         /// UID of the owner.
         owner_uid: String,
     },
+    /// The DaemonSet's Pod here is of the newest revision and available: give the ticket back. → `ticket_gone`
+    GiveBack(Box<Ticket>),
     /// Record an Event.
     Record(Box<Occurrence>),
 }
@@ -108,6 +121,8 @@ impl fmt::Display for Departure {
 pub enum Obstacle {
     /// Node and Pod do not go together, or there is no room.
     Placement(Vec<Reason>),
+    /// The rollout has not reached this node yet: it holds no ticket.
+    Ticket,
     /// The DaemonSet is being deleted.
     Deleted,
     /// Its selector selects every Pod, or cannot be read.
@@ -133,9 +148,12 @@ impl Obstacle {
     pub fn details(&self) -> Vec<String> {
         match self {
             Self::Placement(reasons) => reasons.iter().map(Reason::detail).collect(),
-            Self::Deleted | Self::Selector | Self::Offline | Self::Failed { .. } | Self::Refused { .. } => {
-                Vec::new()
-            }
+            Self::Ticket
+            | Self::Deleted
+            | Self::Selector
+            | Self::Offline
+            | Self::Failed { .. }
+            | Self::Refused { .. } => Vec::new(),
         }
     }
 }
@@ -144,6 +162,7 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Placement(reasons) => f.write_str(&sentence(reasons)),
+            Self::Ticket => f.write_str("the rollout has not given this node a ticket yet"),
             Self::Deleted => f.write_str("the DaemonSet is being deleted"),
             Self::Selector => f.write_str("the DaemonSet selects all Pods: a non-empty selector is required"),
             Self::Offline => f.write_str(

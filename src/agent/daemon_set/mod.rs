@@ -13,7 +13,8 @@
 //! counts as done until it is answered ([`Action`] says how).
 //!
 //! What differs from upstream, because a node decides for itself alone:
-//! - An outdated Pod is replaced only when the new one could be here: an update that does not fit stops nothing.
+//! - An outdated Pod is replaced only under a ticket ([`Ticket`]), and when the new one could be here: an update that does
+//!   not fit stops nothing. Where nothing runs, no ticket is needed.
 //! - Of two Pods of which one is current, a rolling update keeps that one and not the older.
 //! - A Pod that does not fit is not made, instead of waiting as an object; the room is reserved when it is made.
 
@@ -23,6 +24,7 @@ mod hosting;
 mod interface;
 mod ownership;
 mod prototype;
+mod tickets;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,7 +33,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
-pub use interface::{Action, Departure, Obstacle, Occurrence, Source, Standing};
+pub use interface::{Action, Departure, Obstacle, Occurrence, Source, Standing, Ticket};
 pub use prototype::REVISION_LABEL;
 
 use crate::api::hash::Stored;
@@ -69,6 +71,10 @@ pub struct DaemonSets {
     leaving: BTreeMap<String, Option<Instant>>,
     /// Pods for which another owner reference was asked for.
     changing_hands: BTreeSet<String>,
+    /// Tickets that this node holds, by the DaemonSet's UID.
+    tickets: BTreeMap<String, Ticket>,
+    /// UIDs of tickets that were asked to be given back.
+    returning: BTreeSet<String>,
     room: Room,
     readiness: Readiness,
     /// Pods whose readiness has to be looked at.
@@ -96,6 +102,8 @@ impl DaemonSets {
             gone: VecDeque::new(),
             leaving: BTreeMap::new(),
             changing_hands: BTreeSet::new(),
+            tickets: BTreeMap::new(),
+            returning: BTreeSet::new(),
             room: Room::default(),
             readiness: Readiness::default(),
             unread: BTreeSet::new(),
@@ -319,6 +327,10 @@ impl DaemonSets {
             self.starved.remove(owner);
         }
         actions.extend(hosting.stand(&decision, lacks_room, &self.node_name, now));
+        if let Some(ticket) = self.tickets.get(owner).filter(|_| decision.give_back) {
+            self.returning.insert(ticket.uid.clone());
+            actions.push(Action::GiveBack(Box::new(ticket.clone())));
+        }
         for (pod_uid, why) in decision.departures {
             actions.extend(hosting.occurrence_of(&why, self.pods.get(&pod_uid), &self.node_name));
             self.leaving.insert(pod_uid.clone(), None);
@@ -357,6 +369,7 @@ impl DaemonSets {
             room: &self.room,
             obstacle: offline.then_some(Obstacle::Offline).or(refused),
             failed_until: hosting.failed.until(now),
+            has_ticket: self.tickets.get(owner).is_some_and(|ticket| !self.returning.contains(&ticket.uid)),
             now,
         })
     }

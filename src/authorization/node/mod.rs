@@ -10,6 +10,8 @@ mod tests;
 use super::{Attributes, Decision, Resource, Subject, User};
 use graph::{Graph, Used};
 
+use crate::lease::ticket;
+
 /// Upstream's group of nodes.
 pub const SYSTEM_NODES: &str = "system:nodes";
 /// The group of the nodes' agents.
@@ -188,8 +190,25 @@ impl Asked<'_> {
         no("can only list/watch pods with spec.nodeName field selector")
     }
 
+    /// Whether it lists what it holds, or gives something back; what that is, node restriction looks at.
+    fn is_about_its_tickets(&self) -> bool {
+        let holder = ticket::label_of(self.node);
+        let is_held = |term: &str| {
+            let pair = term.split_once("==").or_else(|| term.split_once('='));
+            pair.is_some_and(|(label, value)| label.trim() == ticket::HOLDER_LABEL && value.trim() == holder)
+        };
+        match self.verb {
+            "list" | "watch" => self.resource.labels.split(',').any(is_held),
+            "delete" => ticket::slot(self.resource.name).is_some(),
+            _ => false,
+        }
+    }
+
     fn lease(&self) -> Decision {
         if self.resource.namespace == LEASES && READ.contains(&self.verb) {
+            return Decision::Allow;
+        }
+        if self.is_about_its_tickets() {
             return Decision::Allow;
         }
         // Identities of its Pods; node restriction looks at whose they are.

@@ -54,6 +54,7 @@ fn ask(graph: &Graph, node: &str, verb: &str, what: &str) -> Decision {
     (resource.group, resource.resource, resource.subresource) = (group, plural, subresource);
     for part in parts {
         match part.split_once('/') {
+            Some(("leasehold.dev", _)) => resource.labels = part,
             Some((namespace, name)) => (resource.namespace, resource.name) = (namespace, name),
             None => resource.fields = part,
         }
@@ -91,6 +92,8 @@ fn a_node_may_do_its_own_and_read_what_its_pods_use() {
         ("watch", "coordination.k8s.io:leases leasehold-system/steward-00"),
         ("create", "coordination.k8s.io:leases leasehold-system/"),
         ("update", "coordination.k8s.io:leases leasehold-system/a.p"),
+        ("watch", "coordination.k8s.io:leases leasehold.dev/holder=n1"),
+        ("delete", "coordination.k8s.io:leases a/ticket-0b5c-77-0"),
         ("watch", "apps:daemonsets"),
         ("list", "services"),
         ("create", "events a/"),
@@ -142,6 +145,16 @@ fn everything_else_is_refused_in_upstreams_words() {
             "watch",
             "coordination.k8s.io:leases kube-node-lease/n1",
             "can only get, create, update, patch, or delete a node lease",
+        ),
+        (
+            "watch",
+            "coordination.k8s.io:leases leasehold.dev/holder=n2",
+            "can only get, create, update, patch, or delete a node lease",
+        ),
+        (
+            "update",
+            "coordination.k8s.io:leases a/ticket-0b5c-77-0",
+            "can only access leases in the \"kube-node-lease\" system namespace",
         ),
         ("update", "apps:daemonsets a/ds", ""),
         ("create", "certificates.k8s.io:certificatesigningrequests/approval /x", ""),

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::runtime::watcher::Config as WatchConfig;
@@ -52,6 +53,7 @@ use crate::driver::watches;
 use crate::guard::process::Options;
 use crate::lease::fence::holder::FenceConfig;
 use crate::lease::session::{Claimant, Report, Session, SessionId};
+use crate::lease::ticket;
 use crate::lease::timings::SessionConfig;
 use crate::logs;
 use crate::network::cni::{Cni, ConfigurationWatch};
@@ -314,6 +316,10 @@ fn watch_coordinator(hands: &Hands, inputs: &mpsc::Sender<Input>) {
     tokio::spawn(watches::watch(pods.clone(), bound, inputs.clone(), Input::Pods));
     let offered = WatchConfig::default().fields(&format!("spec.nodeName=,status.nominatedNodeName={name}"));
     tokio::spawn(watches::watch(pods, offered, inputs.clone(), Input::Offers));
+    let held = format!("{}={}", ticket::HOLDER_LABEL, ticket::label_of(name));
+    let tickets: Api<Lease> = Api::all(client());
+    let held = WatchConfig::default().labels(&held);
+    tokio::spawn(watches::watch(tickets, held, inputs.clone(), Input::Tickets));
 }
 
 fn watch_containerd(hands: &Arc<Hands>, inputs: &mpsc::Sender<Input>) {

@@ -87,12 +87,13 @@ impl Access {
     /// Lets a request for objects pass, or refuses it with 403.
     pub fn allow(&self, user: &User, verb: &str, target: &Target, query: &Query) -> Result<(), Status> {
         let named = selected_name(verb, query);
-        let fields = query.get("fieldSelector").unwrap_or_default();
-        self.authorizers.allow(&attributes(user, verb, target, named.as_deref(), fields))?;
+        let selector = |of: &str| query.get(of).unwrap_or_default();
+        let selectors = (selector("fieldSelector"), selector("labelSelector"));
+        self.authorizers.allow(&attributes(user, verb, target, named.as_deref(), selectors))?;
         // Whoever runs a program in a Pod does more than read it, whichever method opens the tunnel.
         let opens_tunnel = matches!(target.subresource.as_deref(), Some("exec" | "attach" | "portforward"));
         if verb == "get" && target.kind.kind == "Pod" && opens_tunnel {
-            self.authorizers.allow(&attributes(user, "create", target, None, ""))?;
+            self.authorizers.allow(&attributes(user, "create", target, None, ("", "")))?;
         }
         Ok(())
     }
@@ -133,7 +134,7 @@ fn attributes<'a>(
     verb: &'a str,
     target: &'a Target,
     named: Option<&'a str>,
-    fields: &'a str,
+    (fields, labels): (&'a str, &'a str),
 ) -> Attributes<'a> {
     let name = target.name_text();
     let (group, resource) = (target.kind.group, target.kind.plural);
@@ -145,6 +146,14 @@ fn attributes<'a>(
     Attributes {
         user,
         verb,
-        subject: Subject::Resource(Resource { group, resource, subresource, namespace, name, fields }),
+        subject: Subject::Resource(Resource {
+            group,
+            resource,
+            subresource,
+            namespace,
+            name,
+            fields,
+            labels,
+        }),
     }
 }

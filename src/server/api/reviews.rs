@@ -99,6 +99,7 @@ impl Call<'_> {
                 namespace: of("namespace"),
                 name: of("name"),
                 fields: "",
+                labels: "",
             };
             (of("verb"), Subject::Resource(resource))
         } else {

@@ -29,6 +29,25 @@ struct Facts {
 struct Share {
     count: Count,
     ready_since: Option<Timestamp>,
+    part: Option<Part>,
+}
+
+/// What a living node has to do with the rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Its Pod is of an older revision.
+    Outdated { is_ready: bool },
+    /// Its Pod is of the newest revision, and not ready.
+    Unready,
+}
+
+/// What counts of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fit {
+    /// It should run a Pod.
+    is_wanted: bool,
+    /// Its agent lives.
+    is_up: bool,
 }
 
 /// The sums of a DaemonSet's status.
@@ -55,8 +74,7 @@ pub struct Tally {
     template: Option<PodSpec>,
     selector: Selector,
     min_ready: Duration,
-    /// Whether each node should run a Pod.
-    nodes: BTreeMap<String, bool>,
+    nodes: BTreeMap<String, Fit>,
     pods: BTreeMap<String, BTreeMap<String, Facts>>,
     hashes: BTreeMap<String, usize>,
     strays: BTreeSet<String>,
@@ -65,6 +83,10 @@ pub struct Tally {
     /// Nodes whose Pod is ready, by since when; those before the first have been counted as available.
     waiting: BTreeSet<(Timestamp, String)>,
     available: BTreeSet<String>,
+    /// Living nodes whose Pod is of an older revision, those where it is not ready first.
+    outdated: BTreeSet<(bool, String)>,
+    /// Living nodes whose Pod is of the newest revision and not ready.
+    unready: BTreeSet<String>,
 }
 
 impl Tally {
@@ -79,20 +101,22 @@ impl Tally {
         self.nodes = nodes.iter().map(|(name, node)| (name.clone(), self.wants(node))).collect();
         let old = std::mem::take(&mut self.shares);
         (self.sums, self.waiting, self.available) = Default::default();
+        (self.outdated, self.unready) = Default::default();
         for name in old.into_keys().chain(nodes.keys().cloned()).collect::<BTreeSet<_>>() {
             self.refresh(&name);
         }
     }
 
-    fn wants(&self, node: &Node) -> bool {
+    fn wants(&self, node: &Node) -> Fit {
         let template = self.template.as_ref();
-        template.is_some_and(|spec| placement::daemon_set::verdict(spec, node).should_run())
+        let is_wanted = template.is_some_and(|spec| placement::daemon_set::verdict(spec, node).should_run());
+        Fit { is_wanted, is_up: placement::is_ready(node) }
     }
 
     /// Takes in a node, or that it is gone. Whether that changes the count.
     pub fn node(&mut self, name: &str, node: Option<&Node>) -> bool {
         match node.map(|node| self.wants(node)) {
-            Some(wanted) => drop(self.nodes.insert(name.to_owned(), wanted)),
+            Some(fit) => drop(self.nodes.insert(name.to_owned(), fit)),
             None => drop(self.nodes.remove(name)),
         }
         self.refresh(name)
@@ -144,6 +168,8 @@ impl Tally {
             self.waiting.remove(&(since, node.to_owned()));
             self.available.remove(node);
         }
+        self.take_part(node, old.part, false);
+        self.take_part(node, share.part, true);
         if let Some(since) = share.ready_since {
             self.waiting.insert((since, node.to_owned()));
         }
@@ -157,18 +183,57 @@ impl Tally {
     fn share(&self, node: &str) -> Share {
         let first = self.pods.get(node).and_then(|pods| pods.values().min());
         let mut count = Count::default();
-        match (self.nodes.get(node), first) {
+        let fit = self.nodes.get(node).copied();
+        match (fit.map(|fit| fit.is_wanted), first) {
             (None, _) | (Some(false), None) => return Share::default(),
             (Some(false), Some(_)) => count.misscheduled = 1,
             (Some(true), None) => count.desired = 1,
             (Some(true), Some(pod)) => {
+                let (is_ready, is_current) =
+                    (pod.ready_since.is_some(), pod.hash.as_deref() == Some(self.hash.as_str()));
                 (count.desired, count.current) = (1, 1);
-                count.ready = pod.ready_since.is_some().into();
-                count.updated = (pod.hash.as_deref() == Some(self.hash.as_str())).into();
-                return Share { count, ready_since: pod.ready_since };
+                (count.ready, count.updated) = (is_ready.into(), is_current.into());
+                let part = match (is_current, is_ready) {
+                    (false, is_ready) => Some(Part::Outdated { is_ready }),
+                    (true, false) => Some(Part::Unready),
+                    (true, true) => None,
+                };
+                let part = part.filter(|_| fit.is_some_and(|fit| fit.is_up));
+                return Share { count, ready_since: pod.ready_since, part };
             }
         }
-        Share { count, ready_since: None }
+        Share { count, ready_since: None, part: None }
+    }
+
+    fn take_part(&mut self, node: &str, part: Option<Part>, is_new: bool) {
+        let node = node.to_owned();
+        match (part, is_new) {
+            (None, _) => {}
+            (Some(Part::Outdated { is_ready }), true) => drop(self.outdated.insert((is_ready, node))),
+            (Some(Part::Outdated { is_ready }), false) => drop(self.outdated.remove(&(is_ready, node))),
+            (Some(Part::Unready), true) => drop(self.unready.insert(node)),
+            (Some(Part::Unready), false) => drop(self.unready.remove(&node)),
+        }
+    }
+
+    /// How many nodes should run a Pod.
+    pub(super) fn desired(&self) -> i64 {
+        self.sums.desired
+    }
+
+    /// Whether the node is there and should run a Pod.
+    pub(super) fn is_eligible(&self, node: &str) -> bool {
+        self.nodes.get(node).is_some_and(|fit| fit.is_wanted)
+    }
+
+    /// Living nodes whose Pod is of an older revision, those where it is not ready first.
+    pub(super) fn outdated(&self) -> impl Iterator<Item = &str> {
+        self.outdated.iter().map(|(_, node)| node.as_str())
+    }
+
+    /// Living nodes whose Pod is of the newest revision and not ready.
+    pub(super) fn unready(&self) -> impl Iterator<Item = &str> {
+        self.unready.iter().map(String::as_str)
     }
 
     /// The sums now, and after how long they change by time alone.

@@ -65,6 +65,7 @@ fn planned(set: &Object, pods: &[Object], revisions: &[Arc<Object>], orphans: Ve
         orphans: Vec::new(),
         revisions: revisions.to_vec(),
         orphan_revisions: orphans,
+        leases: Vec::new(),
         wall: at("2026-01-01T00:01:00Z"),
     })
 }

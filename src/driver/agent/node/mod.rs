@@ -7,6 +7,7 @@ mod offered;
 mod recall;
 mod runtime;
 mod seen;
+mod tickets;
 mod writes;
 
 pub(super) use identities::EPOCH_FILE;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use tokio::sync::mpsc;
@@ -54,6 +56,8 @@ pub(super) enum Input {
     Pods(Seen<Pod>),
     /// Pods offered to this node.
     Offers(Seen<Pod>),
+    /// Tickets that this node holds.
+    Tickets(Seen<Lease>),
     /// Whether a Pod that this node claimed is its own.
     ClaimAnswered {
         /// The Pod as it was offered.
@@ -128,6 +132,7 @@ pub(super) struct NodeLoop {
     daemon_sets: DaemonSets,
     claims: Claims,
     offer_list: offered::OfferList,
+    ticket_list: tickets::TicketList,
     /// Pods bound to this node that have yet to be looked at.
     arrivals: BTreeMap<Uid, Arc<Pod>>,
     known_daemon_sets: BTreeSet<String>,
@@ -164,6 +169,7 @@ impl NodeLoop {
             daemon_sets,
             claims: Claims::default(),
             offer_list: offered::OfferList::default(),
+            ticket_list: tickets::TicketList::default(),
             arrivals: BTreeMap::new(),
             known_daemon_sets: BTreeSet::new(),
             hosted: BTreeMap::new(),
@@ -223,6 +229,7 @@ impl NodeLoop {
             Input::DaemonSets(seen) => self.hear_daemon_sets(seen),
             Input::Pods(seen) => self.hear_pods(seen),
             Input::Offers(seen) => self.hear_offers(seen),
+            Input::Tickets(seen) => self.hear_tickets(seen),
             Input::ClaimAnswered { pod, is_won } => self.claim_answered(&pod, is_won),
             Input::Look => {}
             Input::Registered(node) => self.know_node(&node),
@@ -317,6 +324,7 @@ impl NodeLoop {
                 Action::ReleasePod { uid, owner_uid } => {
                     self.change_owners(&uid, |owners| owners.retain(|owner| owner.uid != owner_uid));
                 }
+                Action::GiveBack(ticket) => self.give_back(*ticket),
                 Action::Record(occurrence) => self.hands.recorder.record(Occurrence {
                     kind: ("apps/v1", "DaemonSet"),
                     namespace: occurrence.about.namespace.unwrap_or_default(),
