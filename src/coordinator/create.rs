@@ -113,6 +113,7 @@ impl Turn<'_, '_> {
         (kind.defaults)(value);
         self.own_new(value);
         self.check_default_class(value)?;
+        self.admit_storage(value);
         if is(kind, "", "Pod") {
             self.admit_priority(value)?;
             pod::prepare_new(value, self.now)?;

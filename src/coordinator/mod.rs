@@ -31,6 +31,7 @@ pub mod services;
 pub mod sessions;
 mod signing;
 pub mod state;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod turn;

@@ -44,6 +44,17 @@ pub enum Action {
     },
     /// Go on only if a consistent read finds this object, with this UID, and not about to go.
     Confirm(Target),
+    /// Go on only if a consistent read finds nothing of this name, or not with this UID.
+    ConfirmGone {
+        /// Its kind.
+        kind: KindId,
+        /// Its namespace, empty for cluster-scoped ones.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Its UID; empty: any.
+        uid: String,
+    },
     /// Find out by a consistent read whether these owners exist. Those that do not are known as absent from then on.
     LookUp {
         /// Where the dependant lives.

@@ -24,6 +24,7 @@ pub mod stateful_set;
 pub mod table;
 pub mod tenure;
 pub mod view;
+pub mod volumes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

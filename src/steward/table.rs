@@ -9,7 +9,7 @@ use super::action::{Action, Plan};
 use super::object::{KindId, Object, id, of_reference};
 use super::queue::Failure;
 use super::view::{View, selector_of};
-use super::{daemon_set, deployment, garbage, identities, job, pods, replica_set, stateful_set};
+use super::{daemon_set, deployment, garbage, identities, job, pods, replica_set, stateful_set, volumes};
 use crate::api::kinds::KINDS;
 use crate::time::{Instant, WallTime};
 
@@ -133,16 +133,26 @@ pub static CONTROLLERS: &[Controller] = &[
         tells_failures: false,
         plan: pods::care_for,
     },
+    Controller {
+        name: "persistentvolumeclaim",
+        owner: Some(("", "PersistentVolumeClaim")),
+        children: &[],
+        claims: &[],
+        tells_failures: false,
+        plan: care_for_claim,
+    },
+    Controller {
+        name: "persistentvolume",
+        owner: Some(("", "PersistentVolume")),
+        children: &[],
+        claims: &[],
+        tells_failures: false,
+        plan: care_for_volume,
+    },
 ];
 
 /// Kinds of which whole objects are watched besides those of the table; of all others, the metadata.
-const WHOLE: [(&str, &str); 5] = [
-    ("", "Node"),
-    ("", "PersistentVolume"),
-    ("", "PersistentVolumeClaim"),
-    POD,
-    ("storage.k8s.io", "StorageClass"),
-];
+const WHOLE: [(&str, &str); 3] = [("", "Node"), ("storage.k8s.io", "StorageClass"), POD];
 
 struct Row {
     owner: Option<KindId>,
@@ -341,6 +351,16 @@ fn care_for_stateful_set(view: &mut View, uid: &str, moment: &Moment<'_>) -> Opt
         wall: moment.wall,
     };
     Some(stateful_set::plan(case))
+}
+
+fn care_for_claim(view: &mut View, uid: &str, moment: &Moment<'_>) -> Option<Plan> {
+    let claim = view.get(id("", "PersistentVolumeClaim"), uid)?;
+    Some(volumes::claim::plan(&volumes::claim_case(view, claim), moment.wall))
+}
+
+fn care_for_volume(view: &mut View, uid: &str, moment: &Moment<'_>) -> Option<Plan> {
+    let volume = view.get(id("", "PersistentVolume"), uid)?;
+    Some(volumes::volume::plan(&volumes::volume_case(view, volume, moment.wall)))
 }
 
 fn care_for_daemon_set(view: &mut View, uid: &str, moment: &Moment<'_>) -> Option<Plan> {

@@ -14,6 +14,7 @@ use super::identities;
 use super::object::{KindId, Object, id, of_reference};
 use super::queue::Key;
 use super::table::{GARBAGE, NAMESPACES, claims, is_claimed, row_of, watches};
+use super::volumes;
 use crate::api::kinds::KINDS;
 use crate::api::selectors::Selector;
 
@@ -88,6 +89,8 @@ pub struct View {
     /// Owners that are not there, by the namespace in which they were looked for.
     absent: BTreeSet<(String, String)>,
     pub(in crate::steward) lives: Lives,
+    /// Which claims, volumes and Pods concern one another.
+    pub(super) volumes: volumes::Index,
     marks: BTreeSet<Key>,
     seen: Vec<(String, Option<u64>)>,
     changes: Vec<(Arc<Object>, bool)>,
@@ -105,6 +108,7 @@ impl Default for View {
             tallies: BTreeMap::new(),
             absent: BTreeSet::new(),
             lives: Lives::default(),
+            volumes: volumes::Index::default(),
             marks: BTreeSet::new(),
             seen: Vec::new(),
             changes: Vec::new(),
@@ -243,11 +247,20 @@ impl View {
         self.index_orphan(before, after);
         self.tally(before, after);
         self.follow_lives(before, after);
+        self.mark_volumes(before, after);
         if let Some(row) = row_of(either.kind) {
             self.marks.insert((row, either.uid().to_owned()));
         }
         if after.is_none() && self.is_namespace_ending(either.namespace()) {
             self.mark_namespace(either.namespace());
+        }
+    }
+
+    fn mark_volumes(&mut self, before: Option<&Object>, after: Option<&Object>) {
+        for volumes::Concern { kind, namespace, name } in self.volumes.changed(before, after) {
+            let found = self.by_name(kind, &namespace, &name);
+            let key = found.and_then(|found| Some((row_of(kind)?, found.uid().to_owned())));
+            self.marks.extend(key);
         }
     }
 
@@ -394,6 +407,11 @@ impl View {
     /// An object of a kind by its UID.
     pub fn get(&self, kind: KindId, uid: &str) -> Option<Arc<Object>> {
         self.shelves[kind].objects.get(uid).cloned()
+    }
+
+    /// All objects of a kind.
+    pub fn all(&self, kind: KindId) -> impl Iterator<Item = &Arc<Object>> {
+        self.shelves[kind].objects.values()
     }
 
     /// An object of any kind by its UID.

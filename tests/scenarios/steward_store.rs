@@ -309,6 +309,11 @@ impl Store {
                 });
                 if is_there { Ok(None) } else { Err(failed("", "it is not there any more")) }
             }
+            Action::ConfirmGone { kind, name, uid, .. } => {
+                let there = self.get(*kind, name).map(|there| there["metadata"]["uid"].clone());
+                let is_there = there.is_some_and(|there| uid.is_empty() || there == **uid);
+                if is_there { Err(failed("", "it is there")) } else { Ok(None) }
+            }
             Action::LookUp { namespace, owners } => {
                 for owner in owners {
                     let kind = of_reference(owner).expect("a kind of the table");

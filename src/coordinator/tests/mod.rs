@@ -54,7 +54,17 @@ fn at(time: &str) -> WallTime {
 }
 
 fn kind(name: &str) -> &'static Kind {
-    ["", "apps", "batch", "policy", "coordination.k8s.io", "certificates.k8s.io", "scheduling.k8s.io"]
+    let groups = [
+        "",
+        "apps",
+        "batch",
+        "policy",
+        "coordination.k8s.io",
+        "certificates.k8s.io",
+        "scheduling.k8s.io",
+        "storage.k8s.io",
+    ];
+    groups
         .iter()
         .find_map(|group| by_kind(group, "v1", name))
         .expect("a kind of the table")

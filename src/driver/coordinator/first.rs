@@ -5,6 +5,7 @@ use serde_json::json;
 use super::writer::Writer;
 use crate::api::kinds::{self, Kind};
 use crate::api::service_account::{DEFAULT_ACCOUNT, ROOT_CA};
+use crate::api::storage::{DEFAULT_CLASS, LOCAL_CLASS, LOCAL_PROVISIONER};
 use crate::api::validation::SYSTEM_CLASSES;
 use crate::coordinator::{Action, Command, Entropy, INITIAL_NAMESPACES};
 use crate::driver::entropy::SystemEntropy;
@@ -44,7 +45,8 @@ impl First<'_> {
         if is_new {
             shards(writer, steward_shards)?;
         }
-        system_classes(writer)
+        system_classes(writer)?;
+        local_class(writer)
     }
 
     fn namespace(&self, writer: &mut Writer, name: &str) -> Result<(), String> {
@@ -77,6 +79,18 @@ fn shards(writer: &mut Writer, shards: u32) -> Result<(), String> {
         create(writer, kind, wire::NAMESPACE, &wire::name(shard), body, &mut SystemEntropy)?;
     }
     Ok(())
+}
+
+/// The class of volumes that are a directory on a node, for claims that name none.
+fn local_class(writer: &mut Writer) -> Result<(), String> {
+    let kind = row("storage.k8s.io", "StorageClass")?;
+    let body = json!({
+        "metadata": { "name": LOCAL_CLASS, "annotations": { DEFAULT_CLASS: "true" } },
+        "provisioner": LOCAL_PROVISIONER,
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    });
+    create(writer, kind, "", LOCAL_CLASS, body, &mut SystemEntropy)
 }
 
 /// The priority classes that manifests everywhere count on.

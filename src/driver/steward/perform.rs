@@ -122,6 +122,9 @@ impl Hands {
             Action::Confirm(of) => self.confirm(of).await,
             Action::Witness(node) => self.witness(node).await.map(Answer::Witnessed),
             Action::ConfirmLost(node) => self.confirm_lost(node).await,
+            Action::ConfirmGone { kind, namespace, name, uid } => {
+                self.confirm_gone(*kind, namespace, name, uid).await
+            }
             Action::LookUp { namespace, owners } => self.look_up(namespace, owners).await,
             Action::Tell { warning, reason, message } => {
                 self.record(&work.subject, *warning, reason, message.clone());
@@ -263,6 +266,23 @@ impl Hands {
         match found.lease.as_deref().map(holder) {
             None | Some("") => Ok(Answer::Nothing),
             Some(_) => Err(failed("", format!("node {node} has a session again"))),
+        }
+    }
+
+    async fn confirm_gone(
+        &self,
+        kind: KindId,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+    ) -> Result<Answer, Failure> {
+        let found = self.api(kind, namespace).get_metadata_opt(name).await;
+        let found = found.map_err(|error| refused(&error))?.and_then(|found| found.uid());
+        match found {
+            Some(found) if uid.is_empty() || found == uid => {
+                Err(failed("", format!("{} {name} is there", KINDS[kind].kind)))
+            }
+            Some(_) | None => Ok(Answer::Nothing),
         }
     }
 
