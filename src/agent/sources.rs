@@ -1,9 +1,11 @@
 //! The objects that a Pod's environment and volumes draw from: which they are, and what is known of them. PURE.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret, Volume};
+use serde::{Deserialize, Serialize};
 
 /// What is known of the objects that a Pod refers to, all of its namespace.
 ///
@@ -20,6 +22,45 @@ pub struct Sources {
     pub starts_without_tokens: bool,
     /// Files of the Pod's volumes that variables are read from, by volume and path.
     pub files: BTreeMap<FileWanted, String>,
+    /// Volumes of the Pod's claims.
+    pub claims: Claims,
+}
+
+/// The volumes that a Pod has by its claims.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// By the claim's name: the volume, or why it cannot be used.
+    pub volumes: BTreeMap<String, Result<Claimed, String>>,
+    /// They have been mounted for this Pod before.
+    pub known: bool,
+}
+
+/// The volume of a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimed {
+    /// Name of the `PersistentVolume`.
+    pub volume: String,
+    /// Where it is.
+    pub backing: Backing,
+}
+
+/// Where a volume is on the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Backing {
+    /// A path that people have named.
+    HostPath {
+        /// The path.
+        path: PathBuf,
+        /// As in the API, e.g. `DirectoryOrCreate`.
+        kind: String,
+    },
+    /// A directory that is on this node alone.
+    Local {
+        /// The directory.
+        path: PathBuf,
+        /// The node makes it.
+        is_ours: bool,
+    },
 }
 
 /// A token that a projected volume asks for.

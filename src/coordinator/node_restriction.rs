@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::api::status::Status;
+use crate::api::storage::{DIRECTORY, NODE_LABEL, node_label};
 use crate::api::{defaults, kinds, service_account};
 use crate::coordinator::command::{Guard, Intended, Subresource, Written};
 use crate::coordinator::rules::is;
@@ -59,6 +60,8 @@ impl Guard for NodeRestriction {
             self.node(write)
         } else if is(kind, "coordination.k8s.io", "Lease") {
             self.lease(write, draft)
+        } else if is(kind, "", "PersistentVolume") {
+            self.volume(write)
         } else {
             Ok(())
         };
@@ -256,6 +259,30 @@ impl NodeRestriction {
         let Some(old) = write.old.filter(|_| write.new.is_none()) else { return false };
         let labels = &old["metadata"]["labels"];
         labels[ticket::KIND_LABEL] == ticket::KIND && old["spec"]["holderIdentity"] == self.node.as_str()
+    }
+
+    /// Of a volume that is a directory on this node, it says that the directory is gone; nothing else.
+    fn volume(&self, write: &Intended<'_>) -> Result<(), String> {
+        let why = format!("node {:?} can only let go of volumes that it keeps", self.node);
+        let (Written::Part(Subresource::Main), Some(old), Some(new)) = (write.part, write.old, write.new)
+        else {
+            return Err(why);
+        };
+        let rest = |volume: &Value| {
+            let mut volume = volume.clone();
+            for field in ["managedFields", "resourceVersion"] {
+                metadata::clear(&mut volume, field);
+            }
+            if let Some(finalizers) = volume["metadata"]["finalizers"].as_array_mut() {
+                finalizers.retain(|finalizer| finalizer != DIRECTORY);
+            }
+            volume
+        };
+        let is_kept_here = old["metadata"]["labels"][NODE_LABEL] == node_label(&self.node);
+        if is_kept_here && metadata::is_terminating(old) && same(&rest(new), &rest(old)) {
+            return Ok(());
+        }
+        Err(why)
     }
 
     fn lease(&self, write: &Intended<'_>, draft: &Draft<'_>) -> Result<(), String> {

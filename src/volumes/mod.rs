@@ -3,9 +3,10 @@
 //! [`mount`] may be repeated at any time: what is there stays, and contents that have changed are replaced all at once
 //! ([`atomic`]). Volumes live below the Pod's own directory and are removed with it ([`mounts::remove_tree`]).
 //!
-//! Absent: volumes that other machines provide (claims, CSI, NFS and the like), block devices, image volumes.
+//! Absent: volumes that other machines provide (CSI, NFS and the like), block devices, image volumes.
 
 pub mod atomic;
+mod claimed;
 mod container;
 mod empty_dir;
 mod host_path;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
 
 pub use atomic::Written;
+pub use claimed::ClaimedError;
 pub use container::{ContainerMount, MountError, Propagation, container_mounts};
 pub use empty_dir::EmptyDirError;
 pub use host_path::HostPathError;
@@ -29,6 +31,7 @@ use crate::agent::files::{Files, FilesError, files};
 use crate::agent::sources::{FileWanted, Sources, TokenWanted};
 use crate::api::pod_resources;
 use crate::cgroup::limits;
+use crate::placement::volumes::claim_of;
 
 /// A volume that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,12 @@ pub enum VolumeProblem {
     /// Its directory.
     #[error(transparent)]
     EmptyDir(#[from] EmptyDirError),
+    /// The volume of its claim.
+    #[error(transparent)]
+    Claimed(#[from] ClaimedError),
+    /// Its claim has no volume that can be used.
+    #[error("{0}")]
+    Claim(String),
     /// This node knows no volumes of its type.
     #[error("volumes of type {0} are not supported by this node")]
     Unsupported(String),
@@ -156,6 +165,9 @@ fn mount_one(
         host_path::ensure(&path, source.type_.as_deref().unwrap_or_default())?;
         return Ok(Mounted { path, read_only: false, written: Written::Unchanged });
     }
+    if let Some(claim) = claim_of(pod, volume) {
+        return mount_claimed(pod, volume, &claim, sources);
+    }
     let path = pod_dir.join("volumes").join(type_dir(volume)).join(&volume.name);
     if let Some(contents) = files(pod, volume, sources, facts) {
         let written = write_contents(&path, volume, &contents?, group)?;
@@ -174,6 +186,25 @@ fn mount_one(
         }
     }
     Ok(Mounted { path, read_only: false, written: Written::Unchanged })
+}
+
+/// The volume of a claim stays where it is.
+fn mount_claimed(
+    pod: &Pod,
+    volume: &Volume,
+    claim: &str,
+    sources: &Sources,
+) -> Result<Mounted, VolumeProblem> {
+    let unknown = || VolumeProblem::Claim(format!("persistentvolumeclaim {claim:?} is not known yet"));
+    let claimed = sources.claims.volumes.get(claim).ok_or_else(unknown)?;
+    let claimed = claimed.as_ref().map_err(|why| VolumeProblem::Claim(why.clone()))?;
+    let source = volume.persistent_volume_claim.as_ref();
+    let read_only = source.is_some_and(|source| source.read_only == Some(true));
+    let context = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let policy = context.and_then(|context| context.fs_group_change_policy.as_deref());
+    let only_root = sources.claims.known || policy == Some("OnRootMismatch");
+    let path = claimed::ensure(claimed, fs_group(pod).filter(|_| !read_only), only_root)?;
+    Ok(Mounted { path, read_only, written: Written::Unchanged })
 }
 
 /// What may be secret, or must not last, never touches the disk.

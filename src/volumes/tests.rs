@@ -137,8 +137,7 @@ fn what_fails_is_named_with_its_volume_and_the_rest_is_mounted() {
     assert_eq!(
         error,
         "MountVolume.SetUp failed for volume \"x\" : configmap \"gone\" not found; \
-         MountVolume.SetUp failed for volume \"data\" : volumes of type persistentVolumeClaim are not supported by this \
-         node; MountVolume.SetUp failed for volume \"dev\" : hostPath type check failed: /dev/null is not a directory"
+         MountVolume.SetUp failed for volume \"data\" : persistentvolumeclaim \"d\" is not known yet; MountVolume.SetUp failed for volume \"dev\" : hostPath type check failed: /dev/null is not a directory"
     );
     assert!(bed.pod_dir().join("volumes/kubernetes.io~empty-dir/empty").is_dir());
 }

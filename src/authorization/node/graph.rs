@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::api::storage::{NODE_LABEL, node_label};
+
 /// Namespace and name.
 type Place = (String, String);
 
@@ -37,6 +39,8 @@ pub struct Graph {
     users: BTreeMap<Used, BTreeMap<String, usize>>,
     /// The claim that a volume is bound to.
     volumes: BTreeMap<String, Place>,
+    /// The node that keeps a volume, as its label says.
+    keepers: BTreeMap<String, String>,
     /// Accounts that the templates of DaemonSets name; a node reads them before it makes its Pod.
     accounts: BTreeMap<Place, BTreeSet<String>>,
     /// The account that a DaemonSet's template names.
@@ -75,6 +79,11 @@ impl Graph {
             Part::Volume => {
                 let claim = &value["spec"]["claimRef"];
                 let text = |field: &str| claim[field].as_str().unwrap_or_default().to_owned();
+                let keeper = value["metadata"]["labels"][NODE_LABEL].as_str().map(str::to_owned);
+                match keeper {
+                    Some(keeper) => drop(self.keepers.insert(place.1.clone(), keeper)),
+                    None => drop(self.keepers.remove(&place.1)),
+                }
                 self.volumes.insert(place.1, (text("namespace"), text("name")));
             }
             Part::DaemonSet => {
@@ -92,7 +101,10 @@ impl Graph {
         let place = (namespace.to_owned(), name.to_owned());
         match part {
             Part::Pod => self.remove_pod(&place),
-            Part::Volume => drop(self.volumes.remove(name)),
+            Part::Volume => {
+                self.volumes.remove(name);
+                self.keepers.remove(name);
+            }
             Part::DaemonSet => {
                 let Some(account) = self.daemon_sets.remove(&place) else { return };
                 let at = (namespace.to_owned(), account);
@@ -148,6 +160,11 @@ impl Graph {
     pub fn uses_volume(&self, node: &str, volume: &str) -> bool {
         let claim = self.volumes.get(volume);
         claim.is_some_and(|(namespace, name)| self.uses(node, &Used::Claim(namespace.clone(), name.clone())))
+    }
+
+    /// Whether the volume is a directory on the node.
+    pub fn keeps_volume(&self, node: &str, volume: &str) -> bool {
+        self.keepers.get(volume).is_some_and(|keeper| *keeper == node_label(node))
     }
 
     /// Whether the Pod is bound to the node, or offered to it.

@@ -10,6 +10,7 @@ mod tests;
 use super::{Attributes, Decision, Resource, Subject, User};
 use graph::{Graph, Used};
 
+use crate::api::storage::{NODE_LABEL, node_label};
 use crate::lease::ticket;
 
 /// Upstream's group of nodes.
@@ -86,9 +87,7 @@ impl Asked<'_> {
                 let (namespace, name) = place();
                 graph.uses(node, &Used::Claim(namespace, name))
             }),
-            ("", "persistentvolumes") => {
-                self.get_used(|graph, node| graph.uses_volume(node, self.resource.name))
-            }
+            ("", "persistentvolumes") => self.volume(),
             ("", "serviceaccounts") => self.account(),
             ("", "nodes") => self.own_node(),
             ("", "pods") => self.pod(),
@@ -137,6 +136,21 @@ impl Asked<'_> {
             return Decision::Allow;
         }
         no(format!("no relationship found between node '{}' and this object", self.node))
+    }
+
+    /// What its Pods use, and the directories that it keeps. Node restriction sees to it that it lets go of these, and
+    /// changes nothing else.
+    fn volume(&self) -> Decision {
+        let label = format!("{NODE_LABEL}={}", node_label(self.node));
+        let is_own = self.resource.labels.split(',').any(|term| term.trim() == label);
+        match (self.resource.subresource, self.verb) {
+            ("", "list" | "watch") if is_own => Decision::Allow,
+            ("", "patch") => Decision::Allow,
+            ("", "get") => self.related(|graph, node| {
+                graph.uses_volume(node, self.resource.name) || graph.keeps_volume(node, self.resource.name)
+            }),
+            _ => self.get_used(|_, _| false),
+        }
     }
 
     /// Tokens for the accounts of its Pods; the accounts themselves also before it makes a DaemonSet's Pod.

@@ -15,6 +15,8 @@ fn graph() -> Graph {
     put(&mut graph, &offered);
     let claimed = json!({ "spec": { "claimRef": { "namespace": "a", "name": "claim" } } });
     graph.put(Part::Volume, "", "v1", &claimed);
+    let kept = json!({ "metadata": { "labels": { "leasehold.dev/node": "n1" } }, "spec": {} });
+    graph.put(Part::Volume, "", "v3", &kept);
     graph.put(
         Part::Volume,
         "",
@@ -73,6 +75,8 @@ fn a_node_may_do_its_own_and_read_what_its_pods_use() {
         ("get", "configmaps a/kube-root-ca.crt"),
         ("get", "persistentvolumeclaims a/claim"),
         ("get", "persistentvolumes /v1"),
+        ("get", "persistentvolumes /v3"),
+        ("patch", "persistentvolumes /v3"),
         ("create", "serviceaccounts/token a/sa"),
         ("get", "serviceaccounts a/sa"),
         ("watch", "serviceaccounts a/daemon"),
@@ -116,6 +120,8 @@ fn everything_else_is_refused_in_upstreams_words() {
         ("update", "secrets a/pull", "can only read resources of this type"),
         ("list", "persistentvolumeclaims a/claim", "can only get individual resources of this type"),
         ("get", "persistentvolumes /v2", unrelated),
+        ("watch", "persistentvolumes", "can only get individual resources of this type"),
+        ("delete", "persistentvolumes /v3", "can only get individual resources of this type"),
         ("create", "serviceaccounts/token a/other", unrelated),
         ("create", "serviceaccounts/token a/daemon", unrelated),
         ("update", "serviceaccounts a/sa", "can only create token subresource of serviceaccount"),
@@ -178,6 +184,18 @@ fn what_a_node_may_read_ends_with_the_last_pod_that_uses_it() {
     graph.remove(Part::Pod, "a", "q");
     graph.remove(Part::Pod, "a", "q");
     assert_ne!(ask(&graph, "n2", "get", "persistentvolumes /v1"), Decision::Allow);
+    assert_ne!(ask(&graph, "n2", "get", "persistentvolumes /v3"), Decision::Allow);
+    let own = |node: &str| {
+        let user = User::new(format!("system:node:{node}"), &[NODES]);
+        let resource = Resource {
+            resource: "persistentvolumes",
+            labels: "leasehold.dev/node=n1",
+            ..Resource::default()
+        };
+        decide(&graph, &Attributes { user: &user, verb: "watch", subject: Subject::Resource(resource) })
+    };
+    assert_eq!(own("n1"), Decision::Allow, "the directories that it keeps");
+    assert_ne!(own("n2"), Decision::Allow);
     graph.remove(Part::DaemonSet, "a", "ds");
     assert_ne!(ask(&graph, "n1", "get", "serviceaccounts a/daemon"), Decision::Allow);
 }

@@ -7,6 +7,7 @@ mod evicting;
 mod expiring;
 mod pods;
 mod sessions;
+mod storage;
 mod updating;
 mod workloads;
 
@@ -64,10 +65,7 @@ fn kind(name: &str) -> &'static Kind {
         "scheduling.k8s.io",
         "storage.k8s.io",
     ];
-    groups
-        .iter()
-        .find_map(|group| by_kind(group, "v1", name))
-        .expect("a kind of the table")
+    groups.iter().find_map(|group| by_kind(group, "v1", name)).expect("a kind of the table")
 }
 
 impl Endpoint {

@@ -4,6 +4,7 @@ mod api_server;
 mod backend;
 mod boots;
 mod certificate;
+mod claimed;
 mod claims;
 mod cluster;
 mod config;
@@ -31,7 +32,7 @@ use anyhow::Context as _;
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, Pod};
 use kube::Api;
 use kube::runtime::watcher::Config as WatchConfig;
 use tokio::sync::{mpsc, watch};
@@ -41,6 +42,7 @@ pub use lock::Lock;
 
 use crate::agent::pressure::Standing;
 use crate::api::hash::Stored;
+use crate::api::storage::{NODE_LABEL, node_label};
 use crate::cgroup::{Cgroups, Driver};
 use crate::client::Connection;
 use crate::containerd::{Runtime, RuntimeEvent, spec};
@@ -229,6 +231,7 @@ fn describe(config: &AgentConfig, certificate_sha256: &str) -> Description {
         labels: config.labels.clone(),
         taints: config.taints.clone(),
         pods_max: config.pods_max,
+        volumes_dir: claimed::volumes_dir(&config.data_dir).to_string_lossy().into_owned(),
         facts,
         storage_bytes: storage.map_or(0, |fs| fs.blocks() * fs.fragment_size()),
         runtime: Err("not connected yet".into()),
@@ -320,6 +323,9 @@ fn watch_coordinator(hands: &Hands, inputs: &mpsc::Sender<Input>) {
     let tickets: Api<Lease> = Api::all(client());
     let held = WatchConfig::default().labels(&held);
     tokio::spawn(watches::watch(tickets, held, inputs.clone(), Input::Tickets));
+    let volumes: Api<PersistentVolume> = Api::all(client());
+    let kept_here = WatchConfig::default().labels(&format!("{NODE_LABEL}={}", node_label(name)));
+    tokio::spawn(watches::watch(volumes, kept_here, inputs.clone(), Input::Volumes));
 }
 
 fn watch_containerd(hands: &Arc<Hands>, inputs: &mpsc::Sender<Input>) {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Container, Pod, ServiceAccount};
 use tokio::sync::mpsc;
 
+use super::claimed;
 use super::hands::Hands;
 use super::hosted::Uid;
 use super::node::Input;
@@ -186,6 +187,7 @@ async fn sources(hands: &Hands, pod: &Arc<Pod>) -> Sources {
         let kept = volumes::kept_tokens(pod, &hands.ground.data_of(uid(pod)));
         sources.tokens = hands.tokens.gather(pod, wanted, &kept).await;
     }
+    sources.claims = claimed::resolve(hands, pod).await;
     sources
 }
 

@@ -14,6 +14,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::agent::pressure::Standing;
+use crate::api::storage::VOLUMES_DIR;
 use crate::detect::Facts;
 use crate::server::api::nodes::CERTIFICATE;
 use crate::time::WallTime;
@@ -42,6 +43,8 @@ pub(super) struct Description {
     pub(super) labels: BTreeMap<String, String>,
     /// Taints to register with.
     pub(super) taints: Vec<Taint>,
+    /// Below which directory it keeps volumes.
+    pub(super) volumes_dir: String,
     /// Most Pods.
     pub(super) pods_max: u32,
     /// What the machine is.
@@ -72,6 +75,7 @@ impl Description {
         BTreeMap::from([
             (LABELS_ANNOTATION.to_owned(), keys.join(",")),
             (CERTIFICATE.to_owned(), self.certificate_sha256.clone()),
+            (VOLUMES_DIR.to_owned(), self.volumes_dir.clone()),
         ])
     }
 
@@ -360,6 +364,7 @@ mod tests {
             labels: BTreeMap::from([("rack".into(), "r7".into())]),
             taints: Vec::new(),
             pods_max: 110,
+            volumes_dir: "/var/lib/leasehold/agent/volumes".into(),
             facts,
             storage_bytes: 1000 << 20,
             runtime: Ok("1.6.20".into()),

@@ -32,6 +32,7 @@ fn told(action: &Action) -> String {
             None if change["metadata"].get("ownerReferences").is_some() => format!("{} is free", of.name),
             None => format!("{} keeps finalizers {}", of.name, change["metadata"]["finalizers"]),
         },
+        Action::ConfirmGone { name, .. } => format!("confirm that {name} is gone"),
         Action::LookUp { owners, .. } => format!("look up {}", owners.len()),
         Action::Tell { reason, .. } => (*reason).to_owned(),
         Action::Create { .. }

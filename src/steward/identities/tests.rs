@@ -87,6 +87,7 @@ fn deeds(plan: &Plan) -> Vec<String> {
         | Action::LookUp { .. }
         | Action::ConfirmLost(_)
         | Action::EmptyNamespace(_)
+        | Action::ConfirmGone { .. }
         | Action::Tell { .. } => format!("{action:?}"),
     };
     plan.waves.iter().flatten().map(deed).collect()

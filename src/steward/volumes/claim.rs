@@ -39,7 +39,9 @@ pub fn plan(case: &ClaimCase, wall: WallTime) -> Plan {
 }
 
 fn go(plan: &mut Plan, waves: Vec<Vec<Action>>) {
-    waves.into_iter().for_each(|wave| plan.then(wave));
+    for wave in waves {
+        plan.then(wave);
+    }
 }
 
 /// A claim that was bound stays so, or has lost its volume.
@@ -97,7 +99,6 @@ fn refusal(claim: &Typed<PersistentVolumeClaim>, volume: &Volume) -> Option<Acti
     };
     let wish = Wish::of(&claim.typed);
     match kept(&volume.typed, &claim.typed) {
-        Kept::ForIt => None,
         Kept::ForAnother => {
             let message = format!("volume {name:?} already bound to a different claim.");
             Some(tell(true, "FailedBinding", message))
@@ -109,7 +110,7 @@ fn refusal(claim: &Typed<PersistentVolumeClaim>, volume: &Volume) -> Option<Acti
         }
         Kept::Free if !wish.has_mode_of(&volume.typed) => mismatch("incompatible volumeMode"),
         Kept::Free if !wish.has_access_of(&volume.typed) => mismatch("incompatible accessMode"),
-        Kept::Free => None,
+        Kept::ForIt | Kept::Free => None,
     }
 }
 
@@ -133,7 +134,8 @@ fn bind_any(case: &ClaimCase, claim: &Typed<PersistentVolumeClaim>, wall: WallTi
     let open: Vec<&Volume> = open.collect();
     let typed = open.iter().map(|volume| &volume.typed);
     let best = Wish::of(&claim.typed).best(typed, node, &BTreeSet::new());
-    let best = best.and_then(|best| open.iter().find(|volume| std::ptr::eq(&volume.typed, best)));
+    let best =
+        best.and_then(|best| open.iter().find(|volume| volume.typed.metadata.name == best.metadata.name));
     if let Some(volume) = best {
         return go(plan, bind(claim, volume, wall));
     }

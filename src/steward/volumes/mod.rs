@@ -124,7 +124,7 @@ pub fn claim_case(view: &View, claim: Arc<Object>) -> ClaimCase {
 pub fn volume_case(view: &View, volume: Arc<Object>, wall: WallTime) -> VolumeCase {
     let (namespace, name) = (volume.text("/spec/claimRef/namespace"), volume.text("/spec/claimRef/name"));
     let claim = view.by_name(claims(), namespace, name);
-    VolumeCase { claim, volume, wall }
+    VolumeCase { volume, claim, wall }
 }
 
 /// Of several default classes the youngest, and of those the first by name.

@@ -55,7 +55,9 @@ fn bound(case: &VolumeCase, claim: &Object, plan: &mut Plan) {
         {
             reclaim(volume, case.wall, plan);
         } else {
-            unbind(volume, case.wall).into_iter().for_each(|wave| plan.then(wave));
+            for wave in unbind(volume, case.wall) {
+                plan.then(wave);
+            }
         }
     }
     // Where the claim names none, its own case finishes the binding.
@@ -70,15 +72,7 @@ fn reclaim(volume: &Object, wall: WallTime, plan: &mut Plan) {
     let made_by = volume.annotation(PROVISIONED_BY);
     match volume.text("/spec/persistentVolumeReclaimPolicy") {
         "Delete" if made_by == Some(LOCAL_PROVISIONER) => {
-            if !volume.is_ending() {
-                let told = Some(Told {
-                    success: "",
-                    message: String::new(),
-                    failure: "VolumeFailedDelete",
-                    prefix: String::new(),
-                });
-                plan.then(vec![Action::Delete { of: volume.target(), propagation: None, told }]);
-            }
+            plan.then(deletion(volume).into_iter().collect());
         }
         // Whoever made it takes it away.
         "Delete" if made_by.is_some() => {}
@@ -94,6 +88,13 @@ fn reclaim(volume: &Object, wall: WallTime, plan: &mut Plan) {
         }
         _ => {}
     }
+}
+
+fn deletion(volume: &Object) -> Option<Action> {
+    let told =
+        Told { success: "", message: String::new(), failure: "VolumeFailedDelete", prefix: String::new() };
+    let of = volume.target();
+    (!volume.is_ending()).then_some(Action::Delete { of, propagation: None, told: Some(told) })
 }
 
 fn no_deleter(volume: &Object) -> String {

@@ -1,6 +1,7 @@
 //! The node's loop: the one task that owns what the node knows and decides. It hears inputs, feeds the machines, and
 //! hands their effects to tasks that answer with further inputs.
 
+mod directories;
 mod identities;
 pub(super) mod label;
 mod offered;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use tokio::sync::mpsc;
 
@@ -58,6 +59,10 @@ pub(super) enum Input {
     Offers(Seen<Pod>),
     /// Tickets that this node holds.
     Tickets(Seen<Lease>),
+    /// Volumes that are directories on this node.
+    Volumes(Seen<PersistentVolume>),
+    /// A volume's directory is gone, and the volume let go of.
+    VolumeLetGo(String),
     /// Whether a Pod that this node claimed is its own.
     ClaimAnswered {
         /// The Pod as it was offered.
@@ -133,6 +138,7 @@ pub(super) struct NodeLoop {
     claims: Claims,
     offer_list: offered::OfferList,
     ticket_list: tickets::TicketList,
+    directories: directories::Directories,
     /// Pods bound to this node that have yet to be looked at.
     arrivals: BTreeMap<Uid, Arc<Pod>>,
     known_daemon_sets: BTreeSet<String>,
@@ -170,6 +176,7 @@ impl NodeLoop {
             claims: Claims::default(),
             offer_list: offered::OfferList::default(),
             ticket_list: tickets::TicketList::default(),
+            directories: directories::Directories::default(),
             arrivals: BTreeMap::new(),
             known_daemon_sets: BTreeSet::new(),
             hosted: BTreeMap::new(),
@@ -230,6 +237,8 @@ impl NodeLoop {
             Input::Pods(seen) => self.hear_pods(seen),
             Input::Offers(seen) => self.hear_offers(seen),
             Input::Tickets(seen) => self.hear_tickets(seen),
+            Input::Volumes(seen) => self.hear_volumes(seen),
+            Input::VolumeLetGo(name) => self.volume_let_go(&name),
             Input::ClaimAnswered { pod, is_won } => self.claim_answered(&pod, is_won),
             Input::Look => {}
             Input::Registered(node) => self.know_node(&node),
@@ -280,6 +289,7 @@ impl NodeLoop {
             self.decide(now);
         }
         self.answer_offers();
+        self.remove_directories();
         self.advertise();
     }
 
