@@ -186,6 +186,11 @@ async fn every_kind_is_made_shown_labelled_and_deleted() {
         };
         assert!(explained.contains("FIELDS:"), "{kind}: {explained}");
         server.kubectl_ok(&["delete", kind, "x", "--wait=false"]).await;
+        if matches!(kind, "pv" | "pvc") {
+            // Kept until a steward has seen that nobody uses it; here is none.
+            let patch = r#"{"metadata":{"finalizers":null}}"#;
+            server.kubectl_ok(&["patch", kind, "x", "--type=merge", "-p", patch]).await;
+        }
         let gone = server.kubectl(&["get", kind, "x"]).await;
         assert!(String::from_utf8_lossy(&gone.stderr).contains("(NotFound)"), "{kind}: {gone:?}");
     }
