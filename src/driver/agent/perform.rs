@@ -336,23 +336,29 @@ pub(super) fn remove_logs(hands: &Hands, pod: &Pod) {
 /// A container, and the UID of its Pod, where it says.
 pub(super) type Stray = (String, Option<Uid>);
 
-/// Removes what belongs to no Pod of this node: containers first, then what stood around them.
+/// Removes what belongs to no Pod of this node: containers first, then what stood around them. Where something stays, so
+/// do the identities that nobody here asks for: it may be theirs.
 pub(super) async fn remove_strays(hands: &Arc<Hands>, containers: Vec<Stray>, known: BTreeSet<Uid>) {
     let mut gone: BTreeSet<Uid> = hands.ground.leftovers(&known);
+    let mut is_clean = true;
     for (id, uid) in containers {
         tracing::info!(id, "removing a container that belongs to no Pod");
         gone.extend(uid);
         if let Err(message) = remove_container(hands, &id).await {
             tracing::warn!(message, id, "a stray container could not be removed");
+            is_clean = false;
         }
     }
     for uid in gone {
         tracing::info!(uid, "removing what is left of a Pod");
         if let Err(message) = remove_sandbox(hands, &uid).await {
             tracing::warn!(message, uid, "what is left of a Pod could not be removed");
+            is_clean = false;
         }
     }
-    hands.fencing.settled();
+    if is_clean {
+        hands.fencing.settled();
+    }
     if let Err(error) = hands.runtime.remove_leftovers().await {
         tracing::warn!(%error, "leftovers in containerd could not be removed");
     }

@@ -91,6 +91,11 @@ impl Gate {
         !self.lives.is_empty()
     }
 
+    /// Whether something of this Pod may be on the node yet.
+    pub fn knows(&self, pod_uid: &str) -> bool {
+        self.lives.contains_key(pod_uid)
+    }
+
     /// Nothing of this Pod is left on the node.
     pub fn forget(&mut self, pod_uid: &str) {
         self.armed.remove(pod_uid);

@@ -422,7 +422,10 @@ impl Holdings {
         for (name, lease) in &self.own {
             let is_ours = wire::session(lease)
                 .is_some_and(|by| self.past.contains(&by) || self.session.as_ref() == Some(&by));
-            if is_ours && !self.seats.contains_key(wire::pod_uid(lease)) && !self.freeing.contains_key(name) {
+            let uid = wire::pod_uid(lease);
+            let is_here = self.seats.contains_key(uid)
+                || self.identities.get(name).is_some_and(|known| known.gate.knows(uid));
+            if is_ours && !is_here && !self.freeing.contains_key(name) {
                 self.freeing.insert(name.clone(), now + self.config.timeout());
                 self.effects.push_back(Effect::Free(Box::new(wire::freed((**lease).clone()))));
             }

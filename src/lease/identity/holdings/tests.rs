@@ -284,3 +284,14 @@ fn an_agent_that_was_restarted_goes_on_with_what_it_holds_and_gives_back_what_is
     bed.hear(Input::Seen(Box::new(before.stored.clone().expect("stored"))));
     assert_eq!(bed.holder(), "");
 }
+
+#[test]
+fn i1_nothing_is_given_back_while_containers_of_a_forgotten_pod_are_here() {
+    let before = Bed::hosting("a");
+    let mut bed = Bed { stored: before.stored.clone(), version: before.version, ..Bed::new() };
+    bed.hear(Input::Found { identity: "default.web-0".to_owned(), uid: "a".to_owned() });
+    bed.hear(Input::Seen(Box::new(before.stored.clone().expect("stored"))));
+    assert_eq!(bed.version, before.version, "it is held on");
+    bed.hear(Input::Dead("a".to_owned()));
+    assert_eq!(bed.holder(), "");
+}
