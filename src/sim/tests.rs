@@ -31,7 +31,7 @@ fn a_log_that_fits_no_world_is_refused() {
 }
 
 /// Seeds within which every broken rule has to be found.
-const SEEDS_MAX: u64 = 60;
+const SEEDS_MAX: u64 = 120;
 
 #[test]
 fn every_rule_that_is_broken_is_caught_by_an_oracle() {

@@ -44,10 +44,13 @@ fn an_absent_lease_ends_no_session_and_one_in_its_place_does_after_a_while() {
     witnesses.note(Witness { node: "n1".to_owned(), exists: true, lease: None }, at(0));
     assert_eq!(witnesses.standing(&session(2), at(4)), Some(Standing::Alive));
     assert!(witnesses.lacks_lease("n1", at(4)));
+    assert_eq!(witnesses.is_empty("n1", at(4)), Some(false), "nor does it say that nobody holds one");
     witnesses.note(seen(lease("another", 0, "")), at(5));
     witnesses.note(seen(lease("another", 0, "")), at(44));
-    assert_eq!(witnesses.standing(&session(2), at(44)), Some(Standing::Alive));
-    assert_eq!(witnesses.standing(&session(2), at(45)), Some(Standing::Over));
+    for (second, standing, empty) in [(44, Standing::Alive, false), (45, Standing::Over, true)] {
+        assert_eq!(witnesses.standing(&session(2), at(second)), Some(standing));
+        assert_eq!(witnesses.is_empty("n1", at(second)), Some(empty));
+    }
 }
 
 #[test]

@@ -101,10 +101,14 @@ impl Witnesses {
         })
     }
 
-    /// Whether nobody holds a session of this node; none: ask.
+    /// Whether nobody holds a session of this node; none: ask. An absent Lease says nothing, and one that stands in place
+    /// of another nothing before nobody can believe in the other any more.
     pub fn is_empty(&self, node: &str, now: Instant) -> Option<bool> {
-        let witness = self.fresh(node, now)?;
-        Some(witness.lease.as_deref().is_none_or(|lease| wire::holder(lease).is_empty()))
+        self.fresh(node, now)?;
+        let seen = self.seen.get(node)?;
+        let Some(lease) = &seen.witness.lease else { return Some(false) };
+        let was_held = wire::epoch(lease) > 0;
+        Some(wire::holder(lease).is_empty() && (was_held || now >= seen.since + wait(lease)))
     }
 
     /// Whether there is such a Node; none: ask.
