@@ -1,13 +1,10 @@
 //! A node beside the coordinator: an agent with a containerd of its own, and a way to the coordinator that can be cut.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use crate::proxy::Proxy;
-use crate::support::{Containerd, Up};
+use crate::support::{Invited, Up, leasehold};
 
 /// What may befall a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,17 +19,9 @@ pub enum Fault {
 
 pub struct Node {
     pub name: String,
-    dir: PathBuf,
-    arguments: Vec<String>,
+    invited: Invited,
     process: Option<Child>,
     pub proxy: Proxy,
-    containerd: Containerd,
-}
-
-pub fn leasehold(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
-    command.args(args).stdin(Stdio::null());
-    command
 }
 
 fn signal(pid: u32, name: &str) {
@@ -43,68 +32,26 @@ fn signal(pid: u32, name: &str) {
 impl Node {
     /// Joins the coordinator of `up` by a token.
     pub fn join(up: &Up, name: &str, flags: &[&str]) -> Option<Self> {
-        let containerd = Containerd::start()?;
-        let dir = containerd.scratch(name);
-        let (address, namespace) =
-            (containerd.address().to_string_lossy().into_owned(), containerd.namespace().to_owned());
-        let runtime = ["--containerd-address", &address, "--containerd-namespace", &namespace];
-        let archive = up.dir.join("busybox.tar").to_string_lossy().into_owned();
-        let imported = leasehold(&["image", "import", &archive]).args(runtime).output().expect("runs");
-        assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
-        let kubeconfig = up.kubeconfig().to_string_lossy().into_owned();
-        let token = leasehold(&["token", "create", "--kubeconfig", &kubeconfig]).output().expect("runs");
-        let invitation = String::from_utf8(token.stdout).expect("text");
-        let mut arguments: Vec<String> = invitation.split_whitespace().skip(1).map(str::to_owned).collect();
+        let mut invited = Invited::to(up, name, flags)?;
+        let arguments = &mut invited.arguments;
         let at = arguments.iter().position(|word| word == "--coordinator").expect("it says where") + 1;
-        let coordinator: SocketAddr =
+        let coordinator =
             arguments[at].trim_start_matches("https://").parse().expect("an address of loopback");
         let proxy = Proxy::start(coordinator);
         arguments[at] = format!("https://{}", proxy.address);
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port").port();
-        let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
-        let node_listen = format!("127.0.0.1:{port}");
-        let own = [
-            ["--data-dir", &path("data")],
-            ["--node-name", name],
-            ["--node-ip", "127.0.0.1"],
-            ["--node-listen", &node_listen],
-            ["--kubeconfig", &path("none")],
-            ["--runtime-dir", &path("run")],
-            ["--log-dir", &path("log")],
-            ["--cni-conf-dir", &path("cni")],
-            ["--pressure-thresholds", ""],
-            [runtime[0], runtime[1]],
-            [runtime[2], runtime[3]],
-        ];
-        arguments.extend(own.iter().flatten().map(|word| (*word).to_owned()));
-        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        let mut node = Self { name: name.to_owned(), dir, arguments, process: None, proxy, containerd };
+        let mut node = Self { name: name.to_owned(), invited, process: None, proxy };
         node.boot();
         Some(node)
     }
 
     /// Starts the agent (again).
     pub fn boot(&mut self) {
-        let log = std::fs::File::options().create(true).append(true).open(self.dir.join("log.txt"));
-        let mut process = leasehold(&[])
-            .args(&self.arguments)
-            .env(
-                "LEASEHOLD_LOG",
-                "debug,h2=info,hyper=info,rustls=info,tower=info,hyper_util=info,reqwest=info,kube=info",
-            )
-            .stdout(Stdio::piped())
-            .stderr(log.expect("writable"))
-            .spawn()
-            .expect("leasehold starts");
-        let mut line = String::new();
-        let _ = BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line);
-        self.process = Some(process);
-        assert!(line.contains("is ready"), "not ready: {line:?}\n{}", self.log());
+        self.process = Some(self.invited.start());
     }
 
     /// The end of what the agent has logged.
     pub fn log(&self) -> String {
-        let log = std::fs::read_to_string(self.dir.join("log.txt")).unwrap_or_default();
+        let log = std::fs::read_to_string(self.invited.dir.join("log.txt")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
@@ -139,8 +86,8 @@ impl Node {
     /// Tasks that run in its containerd.
     pub fn running(&self) -> usize {
         let listed = Command::new("ctr")
-            .args(["--address", &self.containerd.address().to_string_lossy()])
-            .args(["--namespace", self.containerd.namespace(), "tasks", "ls"])
+            .args(["--address", &self.invited.containerd.address().to_string_lossy()])
+            .args(["--namespace", self.invited.containerd.namespace(), "tasks", "ls"])
             .output()
             .expect("ctr runs");
         assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
@@ -154,12 +101,17 @@ impl Drop for Node {
             eprintln!("--- {}\n{}", self.name, self.log());
         }
         self.kill();
-        let path = |name: &str| self.dir.join(name).to_string_lossy().into_owned();
-        let mut traces = self.containerd.traces();
+        let path = |name: &str| self.invited.dir.join(name).to_string_lossy().into_owned();
+        let mut traces = self.invited.containerd.traces();
         let reset =
             leasehold(&["reset", "--yes", "--data-dir", &path("data"), "--runtime-dir", &path("run")])
-                .args(["--log-dir", &path("log"), "--containerd-namespace", self.containerd.namespace()])
-                .args(["--containerd-address", &self.containerd.address().to_string_lossy()])
+                .args([
+                    "--log-dir",
+                    &path("log"),
+                    "--containerd-namespace",
+                    self.invited.containerd.namespace(),
+                ])
+                .args(["--containerd-address", &self.invited.containerd.address().to_string_lossy()])
                 .output()
                 .expect("runs");
         if !reset.status.success() {

@@ -17,6 +17,6 @@ pub use containerd::{Containerd, on_path, unique};
 pub use image::{Blobs, TestImage, digest_of};
 pub use leaks::Traces;
 pub use registry::Registry;
-pub use second::{Second, leasehold};
+pub use second::{Invited, Second, leasehold};
 pub use slow_registry::SlowRegistry;
 pub use up::{BUSYBOX, PATIENCE, Up, feed, pod_manifest};

@@ -152,6 +152,8 @@ struct Pod {
     leaving: bool,
     /// Its identity is held under the session.
     granted: bool,
+    /// What may run of it since an earlier agent's time was asked to end before it is killed then.
+    asked_to_end: Option<Instant>,
     /// The session under which this guard has acknowledged it.
     armed: Option<SessionId>,
     /// An effect is under way, or was refused and may be repeated then.
@@ -267,6 +269,7 @@ impl Fence {
             stray: false,
             leaving: false,
             granted: false,
+            asked_to_end: None,
             armed: None,
             asked: Asked::No,
         };
@@ -412,12 +415,15 @@ impl Fence {
 
     fn wake(&self, pod: &Pod) -> Option<Instant> {
         let again = if let Asked::Again(at) = pod.asked { Some(at) } else { None };
-        let life = match pod.life {
-            Life::Ending { kill_at } => Some(kill_at),
-            Life::Opening | Life::Open => self.times(pod).map(|(terminate_at, _)| terminate_at),
-            Life::Shut => self.times(pod).map(|(_, kill_at)| kill_at),
-            Life::Fencing | Life::Fenced | Life::Releasing => None,
-        };
+        let life =
+            match pod.life {
+                Life::Ending { kill_at } => Some(kill_at),
+                Life::Opening | Life::Open => self.times(pod).map(|(terminate_at, _)| terminate_at),
+                Life::Shut => self.times(pod).map(|(terminate_at, kill_at)| {
+                    if pod.asked_to_end == Some(kill_at) { kill_at } else { terminate_at }
+                }),
+                Life::Fencing | Life::Fenced | Life::Releasing => None,
+            };
         [again, life].into_iter().flatten().min()
     }
 
@@ -441,9 +447,15 @@ impl Fence {
                 pod.life = Life::Ending { kill_at };
                 self.effects.push_back(Effect::Terminate(uid.to_owned()));
             }
-            // It may run since an earlier agent's time. Whoever has just begun may still renew.
+            // It may run since an earlier agent's time. Whoever has just begun may still renew, and then it stays.
             (Life::Shut, Some((_, kill_at))) if now >= kill_at => {
                 begin_fencing(uid, pod, &mut self.effects);
+            }
+            (Life::Shut, Some((terminate_at, kill_at)))
+                if now >= terminate_at && pod.asked_to_end != Some(kill_at) =>
+            {
+                pod.asked_to_end = Some(kill_at);
+                self.effects.push_back(Effect::Terminate(uid.to_owned()));
             }
             _ => {}
         }

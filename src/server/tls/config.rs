@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+};
 
 use super::{Identity, TlsError, Verifier};
 
@@ -63,39 +66,26 @@ pub fn client_config(identity: &Identity, ca_pem: &str) -> Result<ClientConfig, 
         .map_err(|e| TlsError::Setup(e.to_string()))
 }
 
-/// A client that presents nothing and takes any server certificate whose key the server proves to have: for a look at
-/// the certificates that it shows.
-pub fn looking_client_config() -> Result<ClientConfig, TlsError> {
-    Ok(ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| TlsError::Setup(e.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ProvenKey(provider())))
-        .with_no_client_auth())
-}
-
 /// A client that presents `identity` and takes any server certificate whose key the server proves to have: the caller
 /// compares the certificate with the one it expects before it sends anything.
 pub fn pinning_client_config(identity: &Identity) -> Result<ClientConfig, TlsError> {
     let (chain, key) = key_material(identity)?;
-    ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| TlsError::Setup(e.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ProvenKey(provider())))
-        .with_client_auth_cert(chain, key)
-        .map_err(|e| TlsError::Setup(e.to_string()))
+    unproven()?.with_client_auth_cert(chain, key).map_err(|e| TlsError::Setup(e.to_string()))
 }
 
-/// A client that shows no certificate and takes any, of servers that are none of this cluster's: what a Pod serves is
-/// as trustworthy as the Pod.
+/// A client that presents nothing and takes any server certificate whose key the server proves to have: for servers that
+/// are none of this cluster's (what a Pod serves is as trustworthy as the Pod), and for a look at what is shown.
 pub fn unknown_client_config() -> Result<ClientConfig, TlsError> {
+    Ok(unproven()?.with_no_client_auth())
+}
+
+/// How a client is set up that leaves who the server is to the caller.
+fn unproven() -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
     Ok(ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|e| TlsError::Setup(e.to_string()))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ProvenKey(provider())))
-        .with_no_client_auth())
+        .with_custom_certificate_verifier(Arc::new(ProvenKey(provider()))))
 }
 
 /// Leaves who the server is to the caller, and checks that it has the certificate's key.

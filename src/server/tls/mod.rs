@@ -21,9 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub use authority::{Authority, client_request};
 pub use certificate::{Peer, fingerprint, key_hash, key_hash_of_pem, subject, to_pem, validity};
-pub use config::{
-    client_config, looking_client_config, pinning_client_config, server_config, unknown_client_config,
-};
+pub use config::{client_config, pinning_client_config, server_config, unknown_client_config};
 pub use tickets::Tickets;
 pub use verifier::Verifier;
 
