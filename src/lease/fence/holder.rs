@@ -182,6 +182,8 @@ impl Asked {
 pub struct Fence {
     config: FenceConfig,
     session: Option<(SessionId, Instant)>,
+    /// The first deadline that was heard of: whoever has just begun may still renew.
+    begun_with: Option<Instant>,
     guard: Option<FenceLevel>,
     pods: BTreeMap<String, Pod>,
     /// The order under way.
@@ -195,6 +197,7 @@ impl Fence {
         Self {
             config,
             session: None,
+            begun_with: None,
             guard: None,
             pods: BTreeMap::new(),
             ordered: None,
@@ -315,6 +318,7 @@ impl Fence {
         if !is_same {
             self.forget_grants();
         }
+        self.begun_with = self.begun_with.or(session.as_ref().map(|(_, deadline)| *deadline));
         self.session = session;
     }
 
@@ -406,6 +410,14 @@ impl Fence {
         }
     }
 
+    /// When what may run of a shut Pod is to be asked to end; none: it was asked, or the session was not renewed yet.
+    fn ask_to_end(&self, pod: &Pod) -> Option<Instant> {
+        let (_, deadline) = self.session.as_ref()?;
+        let (terminate_at, kill_at) = self.times(pod)?;
+        let is_due = self.begun_with != Some(*deadline) && pod.asked_to_end != Some(kill_at);
+        is_due.then_some(terminate_at)
+    }
+
     /// When SIGTERM, and when SIGKILL, unless the session is renewed before.
     fn times(&self, pod: &Pod) -> Option<(Instant, Instant)> {
         let (_, deadline) = self.session.as_ref()?;
@@ -415,15 +427,12 @@ impl Fence {
 
     fn wake(&self, pod: &Pod) -> Option<Instant> {
         let again = if let Asked::Again(at) = pod.asked { Some(at) } else { None };
-        let life =
-            match pod.life {
-                Life::Ending { kill_at } => Some(kill_at),
-                Life::Opening | Life::Open => self.times(pod).map(|(terminate_at, _)| terminate_at),
-                Life::Shut => self.times(pod).map(|(terminate_at, kill_at)| {
-                    if pod.asked_to_end == Some(kill_at) { kill_at } else { terminate_at }
-                }),
-                Life::Fencing | Life::Fenced | Life::Releasing => None,
-            };
+        let life = match pod.life {
+            Life::Ending { kill_at } => Some(kill_at),
+            Life::Opening | Life::Open => self.times(pod).map(|(terminate_at, _)| terminate_at),
+            Life::Shut => self.ask_to_end(pod).or(self.times(pod).map(|(_, kill_at)| kill_at)),
+            Life::Fencing | Life::Fenced | Life::Releasing => None,
+        };
         [again, life].into_iter().flatten().min()
     }
 
@@ -441,19 +450,18 @@ impl Fence {
 
     fn end_in_time(&mut self, uid: &str, now: Instant) {
         let times = self.pods.get(uid).and_then(|pod| self.times(pod));
+        let ask_at = self.pods.get(uid).and_then(|pod| self.ask_to_end(pod));
         let Some(pod) = self.pods.get_mut(uid) else { return };
         match (pod.life, times) {
             (Life::Opening | Life::Open, Some((terminate_at, kill_at))) if now >= terminate_at => {
                 pod.life = Life::Ending { kill_at };
                 self.effects.push_back(Effect::Terminate(uid.to_owned()));
             }
-            // It may run since an earlier agent's time. Whoever has just begun may still renew, and then it stays.
+            // It may run since an earlier agent's time.
             (Life::Shut, Some((_, kill_at))) if now >= kill_at => {
                 begin_fencing(uid, pod, &mut self.effects);
             }
-            (Life::Shut, Some((terminate_at, kill_at)))
-                if now >= terminate_at && pod.asked_to_end != Some(kill_at) =>
-            {
+            (Life::Shut, Some((_, kill_at))) if ask_at.is_some_and(|at| now >= at) => {
                 pod.asked_to_end = Some(kill_at);
                 self.effects.push_back(Effect::Terminate(uid.to_owned()));
             }

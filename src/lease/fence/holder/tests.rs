@@ -180,6 +180,14 @@ fn an_agent_that_has_just_begun_lets_a_session_be_renewed_before_it_ends_what_ru
     assert_eq!(hear(&mut fence, Input::Tick, 18_500), []);
     let arm = Effect::Arm { uid: a(), session: session(1), deadline: at(38_500) };
     assert_eq!(hear(&mut fence, held(1, 38_500), 18_600), [arm]);
+    assert_eq!(hear(&mut fence, Input::Tick, 33_499), []);
+    assert_eq!(
+        hear(&mut fence, Input::Tick, 33_500),
+        [Effect::Terminate(a())],
+        "it may not be its own any more"
+    );
+    assert_eq!(hear(&mut fence, Input::Tick, 36_000), [], "once");
+    assert_eq!(hear(&mut fence, Input::Tick, 37_500), [Effect::Fence(a())]);
     let mut silent = fence_of_before();
     assert_eq!(hear(&mut silent, Input::Tick, 19_000), [Effect::Fence(a())]);
 }
