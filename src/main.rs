@@ -24,14 +24,24 @@ fn main() -> ExitCode {
 
 /// An error and what lies under it. Many errors say themselves what their cause says; nothing is said twice.
 fn told_once(error: &anyhow::Error) -> String {
-    error.chain().fold(String::new(), |told, cause| {
-        let cause = cause.to_string();
-        match (told.is_empty(), told.contains(cause.trim_end())) {
-            (true, _) => cause,
-            (false, true) => told,
-            (false, false) => format!("{}: {cause}", told.trim_end()),
+    let mut told = String::new();
+    for cause in error.chain() {
+        // A refusal's message is meant for people; what else an API's error holds is not.
+        let refusal = match cause.downcast_ref() {
+            Some(kube::Error::Api(status)) => Some(&status.message),
+            _ => None,
+        };
+        let text = refusal.cloned().unwrap_or_else(|| cause.to_string());
+        if told.is_empty() {
+            told = text;
+        } else if !told.contains(text.trim_end()) {
+            told = format!("{}: {text}", told.trim_end());
         }
-    })
+        if refusal.is_some() {
+            break;
+        }
+    }
+    told
 }
 
 fn run() -> anyhow::Result<()> {

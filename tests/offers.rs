@@ -139,8 +139,8 @@ fn gates_and_taints_hold_pods_back_and_explain_tells_why() {
     up.ok(&["taint", "node", "n1", "team=a:NoSchedule"]);
     up.apply(&pod("picky", "nodeSelector: { disk: ssd },", ""));
     waits(&up, "picky", "0/1 nodes can host this Pod: 1 node(s) had untolerated taint {team: a}.");
+    let kubeconfig = up.kubeconfig().to_string_lossy().into_owned();
     let explain = |args: &[&str]| {
-        let kubeconfig = up.kubeconfig().to_string_lossy().into_owned();
         let output = leasehold(&["explain", "--kubeconfig", &kubeconfig]).args(args).output().expect("runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
@@ -160,6 +160,17 @@ fn gates_and_taints_hold_pods_back_and_explain_tells_why() {
     up.ok(&["label", "node", "n1", "disk=ssd", "--overwrite"]);
     up.running("app=picky");
     assert!(explain(&["pod/picky"]).contains("hosts it"));
+    for (subject, code, told) in [
+        ("pod/none", 1, "leasehold: pods \"none\" not found\n"),
+        ("frog", 2, "leasehold: \"frog\": expected pod/NAME or daemonset/NAME\n"),
+    ] {
+        let output =
+            leasehold(&["explain", "--kubeconfig", &kubeconfig, subject]).output().expect("leasehold runs");
+        assert_eq!(
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()),
+            (Some(code), told)
+        );
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -15,7 +15,7 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::cli::{Explain, Output};
+use crate::cli::{Explain, Misused, Output};
 use crate::client::Connection;
 use crate::driver::identity;
 use crate::driver::print::{self, Table};
@@ -82,14 +82,16 @@ fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, Option<String>>> 
     let read = |text: &String| match (text.split_once('='), text.strip_suffix('-')) {
         (Some((key, value)), _) if !key.is_empty() => Ok((key.to_owned(), Some(value.to_owned()))),
         (None, Some(key)) if !key.is_empty() => Ok((key.to_owned(), None)),
-        _ => bail!("--what-if-label {text:?}: expected KEY=VALUE, or KEY- to remove a label"),
+        _ => bail!(Misused::from(anyhow!(
+            "--what-if-label {text:?}: expected KEY=VALUE, or KEY- to remove a label"
+        ))),
     };
     given.iter().map(read).collect()
 }
 
 async fn read(client: &Client, subject: &str, namespace: &str) -> anyhow::Result<Subject> {
     let Some((kind, name)) = subject.split_once('/').filter(|(_, name)| !name.is_empty()) else {
-        bail!("{subject:?}: expected pod/NAME or daemonset/NAME");
+        bail!(Misused::from(anyhow!("{subject:?}: expected pod/NAME or daemonset/NAME")));
     };
     match kind {
         "pod" | "pods" | "po" => {
@@ -100,7 +102,7 @@ async fn read(client: &Client, subject: &str, namespace: &str) -> anyhow::Result
             let set = Api::namespaced(client.clone(), namespace).get(name).await?;
             Ok(Subject::DaemonSet(Box::new(set)))
         }
-        _ => bail!("{subject:?}: only pod/NAME and daemonset/NAME can be explained"),
+        _ => bail!(Misused::from(anyhow!("{subject:?}: only pod/NAME and daemonset/NAME can be explained"))),
     }
 }
 

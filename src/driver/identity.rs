@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 
-use crate::cli::{Identity, Output, TokenAccess};
+use crate::cli::{Identity, Misused, Output, TokenAccess};
 use crate::client::Connection;
 use crate::driver::print::{self, Table};
 use crate::lease::identity::{name, wire};
@@ -119,7 +119,7 @@ async fn seen(client: &Client) -> anyhow::Result<Seen> {
 
 async fn release(of: &str, yes: bool, force: bool, access: &TokenAccess) -> anyhow::Result<()> {
     let Some((namespace, pod)) = of.split_once('/').filter(|(a, b)| !a.is_empty() && !b.is_empty()) else {
-        bail!("{of:?}: expected NAMESPACE/POD");
+        bail!(Misused::from(anyhow!("{of:?}: expected NAMESPACE/POD")));
     };
     let client = connect(access).await?;
     let name = name(namespace, pod);
